@@ -1,0 +1,134 @@
+"""`sweeperd check`: the configuration, then each database and sweep."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import asyncpg
+import click
+
+from sweeperd.cli.options import config_option, json_option
+from sweeperd.clock import SystemClock
+from sweeperd.config.loading import load_config
+from sweeperd.config.models import Config, SweepConfig
+from sweeperd.config.render import render
+from sweeperd.config.schema import schema
+from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, SweeperdError
+from sweeperd.postgres import catalog
+from sweeperd.postgres.connect import Database
+from sweeperd.postgres.errors import describe
+from sweeperd.postgres.transaction import Connection, reading
+from sweeperd.sweep.preflight import Finding, preflight
+
+Level = Literal["ok", "warning", "error"]
+_COLOURS: Final = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the check.
+
+    Attributes:
+        level: ok, warning or error.
+        subject: ``databases.X`` or ``sweeps.X``.
+        text: What was found, and the cure.
+        exit_code: What it ends the command with.
+    """
+
+    level: Level
+    subject: str
+    text: str
+    exit_code: int = EXIT_OK
+
+
+@click.command(epilog="Example: sweeperd check --config /etc/sweeperd/sweeperd.toml")
+@config_option
+@click.option("--offline", is_flag=True, help="Look at the files only; connect to nothing.")
+@click.option("--print", "print_merged", is_flag=True, help="Print the merged configuration.")
+@click.option("--schema", "print_schema", is_flag=True, help="Print the JSON schema, and end.")
+@json_option
+def check(
+    config_path: Path, *, offline: bool, print_merged: bool, print_schema: bool, as_json: bool
+) -> None:
+    """Check the configuration, then each database and sweep; nothing is written."""
+    if print_schema:
+        click.echo(json.dumps(schema(), indent=2))
+        return
+    config = load_config(config_path)
+    if print_merged:
+        click.echo(render(config), nl=False)
+        if offline:
+            return
+    names = ", ".join(str(path) for path in config.files)
+    lines = [Line("ok", "config", f"{names}: {len(config.sweeps)} sweeps")]
+    if not offline:
+        lines += asyncio.run(_check_all(config))
+    if as_json:
+        click.echo(json.dumps([asdict(line) for line in lines], indent=2))
+    elif not print_merged:
+        for line in lines:
+            click.echo(
+                f"{click.style(f'{line.level:8}', _COLOURS[line.level])} {line.subject}: {line.text}"
+            )
+    elif any(line.level != "ok" for line in lines):
+        for line in lines:
+            click.echo(f"{line.level:8} {line.subject}: {line.text}", err=True)
+    codes = {line.exit_code for line in lines} - {EXIT_OK}
+    if codes:
+        sys.exit(EXIT_UNAVAILABLE if EXIT_UNAVAILABLE in codes else EXIT_FAILED)
+
+
+async def _check_all(config: Config) -> list[Line]:
+    lines: list[Line] = []
+    for name, database_config in config.databases.items():
+        database = Database(database_config)
+        sweeps = [sweep for sweep in config.sweeps.values() if sweep.database == name]
+        lines += [line async for line in _check_database(database, sweeps)]
+    return lines
+
+
+async def _check_database(database: Database, sweeps: list[SweepConfig]) -> AsyncIterator[Line]:
+    subject = f"databases.{database.name}"
+    try:
+        async with database.connection() as connection:
+            yield await _describe(connection, subject)
+            for sweep in sweeps:
+                for line in await _check_sweep(connection, database, sweep):
+                    yield line
+    except SweeperdError as error:
+        yield Line("error", subject, str(error), error.exit_code)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        yield Line("error", subject, describe(error), EXIT_UNAVAILABLE)
+
+
+async def _describe(connection: Connection, subject: str) -> Line:
+    async with reading(connection):
+        server = await catalog.read_server(connection)
+    text = f"PostgreSQL {server.version}, database {server.database}, role {server.role}"
+    if server.in_recovery or server.read_only:
+        return Line("warning", subject, f"{text}, read-only: sweeps wait until it is not")
+    return Line("ok", subject, text)
+
+
+async def _check_sweep(
+    connection: Connection, database: Database, sweep: SweepConfig
+) -> list[Line]:
+    subject = f"sweeps.{sweep.name}"
+    try:
+        found = await preflight(connection, sweep, database.config, SystemClock())
+    except SweeperdError as error:
+        return [Line("error", subject, str(error), EXIT_FAILED)]
+    except asyncpg.PostgresError as error:
+        return [Line("error", subject, describe(error), EXIT_FAILED)]
+    return [_line(subject, finding) for finding in found]
+
+
+def _line(subject: str, finding: Finding) -> Line:
+    code = EXIT_FAILED if finding.level == "error" else EXIT_OK
+    return Line(finding.level, subject, finding.text, code)

@@ -1,0 +1,55 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from sweeperd.config.loading import DEFAULT_PATH
+from sweeperd.config.models import Config, SweepConfig
+
+_CORRELATION_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+config_option = click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_PATH,
+    show_default=True,
+    envvar="SWEEPERD_CONFIG",
+    help="The configuration; conf.d/*.toml beside it is read, too.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+
+class CorrelationId(click.ParamType):
+    """A run's id: 1 to 64 of letters, digits, dot, underscore and hyphen."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:  # noqa: ANN401 - click's signature
+        """Check the id."""
+        if not _CORRELATION_ID.fullmatch(str(value)):
+            self.fail(f"{value!r} is not 1 to 64 of A-Z a-z 0-9 . _ -", param, ctx)
+        return str(value)
+
+
+def chosen(config: Config, names: tuple[str, ...]) -> list[SweepConfig]:
+    """Return the sweeps named, or all enabled ones.
+
+    Raises:
+        click.UsageError: A name is not in the configuration.
+    """
+    for name in names:
+        if name not in config.sweeps:
+            near = difflib.get_close_matches(name, config.sweeps, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(config.sweeps)}"
+            raise click.UsageError(f"no sweep is called {name}: {hint}")
+    if names:
+        return [config.sweeps[name] for name in dict.fromkeys(names)]
+    return [sweep for sweep in config.sweeps.values() if sweep.enabled]

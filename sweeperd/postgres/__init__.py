@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, catalogue, SQL text, errors."""

@@ -1,0 +1,273 @@
+"""What a server and a table are, read from the catalogues inside the caller's transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+
+from sweeperd.errors import SweepError
+from sweeperd.postgres import sql_catalog
+from sweeperd.postgres.names import column_readings, near, table_readings
+from sweeperd.postgres.predicate import quote
+from sweeperd.postgres.transaction import Connection, major_version
+
+_TYPE_NAMES: Final = {
+    "int2": "smallint",
+    "int4": "integer",
+    "int8": "bigint",
+    "float8": "double precision",
+}
+_KINDS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+_CODE_POINT_NAMES: Final = frozenset({"c", "posix", "ucs_basic", "c.utf8", "c.utf-8", "pg_c_utf8"})
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server as one transaction saw it.
+
+    Attributes:
+        cutoff: Its clock_timestamp(), microseconds since 2000-01-01 UTC.
+        deadlock_seconds: Its deadlock_timeout.
+        shared_buffers: In blocks.
+        block_size: In bytes.
+        system_identifier: None when the role may not read it.
+        timeline: As eight hex digits; None on a standby or when it cannot be read.
+    """
+
+    database: str
+    role: str
+    version: int
+    cutoff: int
+    in_recovery: bool
+    read_only: bool
+    deadlock_seconds: float
+    shared_buffers: int
+    block_size: int
+    system_identifier: int | None
+    timeline: str | None
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table or a leaf, and what this role may do with it."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    has_children: bool
+    row_security: bool
+    pages: int
+    tuples: float
+    access_method: str
+    usable: bool
+    deletable: bool
+    readable: bool
+    insertable: bool
+    lockable: bool
+    owned: bool
+    statement_trigger: bool
+    delete_rule: bool
+
+    @property
+    def shown(self) -> str:
+        """The name for messages and GRANTs."""
+        return f"{quote_if_needed(self.schema)}.{quote_if_needed(self.name)}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; ``base`` is its type below any domain, ``shown`` as the operator knows it."""
+
+    number: int
+    name: str
+    base: str | None
+    shown: str
+    generated: bool
+    collation: int
+    collation_provider: str
+    collation_name: str | None
+    readable: bool
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index that holds the column."""
+
+    name: str
+    method: str
+    valid: bool
+    partial: bool
+    leads: bool
+    collation: int
+    ascending: bool
+
+    def serves(self, column: Column) -> bool:
+        """Whether slices of the column can use it."""
+        whole = self.method == "btree" and self.valid and not self.partial and self.leads
+        return whole and self.collation == column.collation
+
+
+def quote_if_needed(name: str) -> str:
+    """Quote a name for a person: only where SQL needs it."""
+    plain = name.isascii() and name.isidentifier() and name == name.lower()
+    return name if plain else quote(name)
+
+
+async def read_server(connection: Connection) -> Server:
+    """Read the server's facts; what the role may not read is None."""
+    row = dict(await connection.fetchrow(sql_catalog.SERVER))
+    identifier = await optional(connection, sql_catalog.SYSTEM_IDENTIFIER)
+    timeline = None
+    if not row["in_recovery"]:
+        timeline = await optional(connection, sql_catalog.TIMELINE)
+    deadlock_seconds = row.pop("deadlock_ms") / 1000
+    return Server(
+        **row,
+        version=major_version(connection),
+        deadlock_seconds=deadlock_seconds,
+        system_identifier=identifier,
+        timeline=timeline,
+    )
+
+
+async def optional(connection: Connection, query: str) -> Any:  # noqa: ANN401 - any column
+    """Read what a role may be forbidden to; a savepoint keeps the transaction usable."""
+    await connection.execute("SAVEPOINT optional")
+    try:
+        value = await connection.fetchval(query)
+    except asyncpg.PostgresError:
+        await connection.execute("ROLLBACK TO SAVEPOINT optional")
+        return None
+    await connection.execute("RELEASE SAVEPOINT optional")
+    return value
+
+
+async def find_table(connection: Connection, text: str) -> Relation:
+    """Return the one table the operator's text means.
+
+    Raises:
+        SweepError: None or two match, it is no table, or its schema is closed to this role.
+    """
+    readings = table_readings(text)
+    rows = await connection.fetch(sql_catalog.RELATIONS, [name for _, name in readings])
+    found = []
+    for schema, name in readings:
+        found += [
+            row
+            for row in rows
+            if row["name"] == name
+            and row not in found
+            and (row["visible"] if schema is None else row["schema"] == schema)
+        ]
+    if not found:
+        everything = await connection.fetch(sql_catalog.RELATIONS, None)
+        close = _near_tables(text, everything)
+        cure = f"did you mean {' or '.join(close)}?" if close else "name it as schema.table"
+        raise SweepError(f"table {text} does not exist or is not visible", cure=cure)
+    if len(found) > 1:
+        names = " and ".join(f"{quote(r['schema'])}.{quote(r['name'])}" for r in found)
+        raise SweepError(f"table {text} matches {names}", cure="write one of them, quoted")
+    if what := _KINDS.get(found[0]["kind"]):
+        raise SweepError(
+            f"{text} is {what}, which holds no rows of its own here",
+            cure="name the table behind it",
+        )
+    return await read_relation(connection, found[0]["oid"])
+
+
+def _near_tables(text: str, rows: list[Any]) -> list[str]:
+    shown = sorted(f"{quote_if_needed(r['schema'])}.{quote_if_needed(r['name'])}" for r in rows)
+    last = text.rpartition(".")[2]
+    same = [name for name in shown if name.rpartition(".")[2] == last]
+    word = text if "." in text else f"public.{text}"
+    return list(dict.fromkeys(same[:3] + near(word, shown)))[:3]
+
+
+async def read_relation(connection: Connection, oid: int) -> Relation:
+    """Read one table by OID.
+
+    Raises:
+        SweepError: It is gone.
+    """
+    row = await connection.fetchrow(sql_catalog.TABLE, oid)
+    if row is None:
+        raise SweepError(f"the table with OID {oid} has been dropped", cure="check the sweep")
+    return Relation(**dict(row))
+
+
+async def read_leaves(connection: Connection, oid: int) -> list[Relation]:
+    """Return the leaves of a partitioned table."""
+    return [Relation(**dict(row)) for row in await connection.fetch(sql_catalog.LEAVES, oid)]
+
+
+async def read_columns(connection: Connection, oid: int) -> list[Column]:
+    """Return the columns of a table, in order."""
+    columns = []
+    for row in await connection.fetch(sql_catalog.COLUMNS, oid):
+        facts = dict(row)
+        facts.pop("identity")
+        facts["base"] = _TYPE_NAMES.get(facts["base"], facts["base"])
+        columns.append(Column(**facts))
+    return columns
+
+
+def find_column(columns: list[Column], table: str, text: str) -> Column:
+    """Return the one column the operator's text means.
+
+    Raises:
+        SweepError: None or two match.
+    """
+    readings = column_readings(text)
+    found = [column for column in columns if column.name in readings]
+    if not found:
+        close = near(text, [column.name for column in columns])
+        names = close or [column.name for column in columns][:10]
+        cure = f"did you mean {' or '.join(map(quote_if_needed, names))}?"
+        raise SweepError(f"table {table} has no column {text}", cure=cure)
+    if len(found) > 1:
+        names = [quote(column.name) for column in found]
+        raise SweepError(
+            f"column {text} of {table} matches {' and '.join(names)}",
+            cure=f"write one of them, quoted: column = '{names[0]}'",
+        )
+    return found[0]
+
+
+async def read_indexes(connection: Connection, oid: int, column: Column) -> list[Index]:
+    """Return the indexes of one table that hold the column (by name: leaves differ in number)."""
+    numbers = {c.name: c.number for c in await read_columns(connection, oid)}
+    if column.name not in numbers:
+        return []
+    rows = await connection.fetch(sql_catalog.INDEXES, oid, numbers[column.name])
+    return [Index(**dict(row)) for row in rows]
+
+
+async def sorts_as_time(connection: Connection, column: Column) -> bool:
+    """Whether the column's collation sorts ISO 8601 text as time, cut to the second."""
+    if column.collation_name and column.collation_name.lower() in _CODE_POINT_NAMES:
+        return True
+    clause = ""
+    if column.collation:
+        row = await connection.fetchrow(sql_catalog.COLLATION, column.collation)
+        clause = f" COLLATE {quote(row['schema'])}.{quote(row['name'])}"
+    return bool(await connection.fetchval(sql_catalog.sorts_as_time(clause)))
+
+
+async def primary_key(connection: Connection, oid: int) -> tuple[str, ...]:
+    """Return the names of the primary key's columns, or none."""
+    return tuple(r["attname"] for r in await connection.fetch(sql_catalog.PRIMARY_KEY, oid))
+
+
+async def heap_blocks(connection: Connection, oid: int) -> int:
+    """Return the size of a heap in blocks, as it is now."""
+    return int(await connection.fetchval(sql_catalog.HEAP_BLOCKS, oid))
+
+
+async def is_distributed(connection: Connection, oid: int) -> bool:
+    """Whether Citus has spread the table over shards, where ctid is not one heap's own."""
+    if not await connection.fetchval(sql_catalog.CITUS):
+        return False
+    return bool(await connection.fetchval(sql_catalog.DISTRIBUTED, oid))

@@ -1,0 +1,135 @@
+"""Connections to one database: no session state, at most ``max_connections`` at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+
+from sweeperd.config.dsn import connect_arguments
+from sweeperd.config.models import DatabaseConfig
+from sweeperd.errors import DatabaseUnreachableError
+from sweeperd.postgres.errors import describe
+from sweeperd.postgres.transaction import Connection, settle
+
+CONNECT_TIMEOUT: Final = 10.0  # seconds
+_CLOSE_TIMEOUT: Final = 2.0
+# Instants and days travel as PostgreSQL's own integers: exact, and no year is out of range.
+_INTEGER_TYPES: Final = ("timestamptz", "timestamp", "date")
+
+
+class Database:
+    """One ``[databases.X]``: hands out connections and closes them after use.
+
+    Args:
+        config: Its DSN, secret and limits.
+    """
+
+    def __init__(self, config: DatabaseConfig) -> None:
+        self.config = config
+        self._free = asyncio.Semaphore(config.max_connections)
+
+    @property
+    def name(self) -> str:
+        """The name in the configuration."""
+        return self.config.name
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for one of ``max_connections``."""
+        async with self._free:
+            yield
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Wait for a slot, connect, and close afterwards.
+
+        Raises:
+            DatabaseUnreachableError: Not there, refused, or login failed.
+        """
+        async with self.slot():
+            connection = await self.connect()
+            try:
+                yield connection
+            finally:
+                await close(connection)
+
+    async def connect(self) -> Connection:
+        """Open one connection; the caller holds a slot.
+
+        Raises:
+            DatabaseUnreachableError: Not there, refused, or login failed.
+        """
+        arguments = connect_arguments(self.config.dsn)
+        password = self.config.password()
+        if password is not None:
+            arguments["password"] = password
+        try:
+            connection = await asyncpg.connect(
+                **arguments, timeout=CONNECT_TIMEOUT, statement_cache_size=0
+            )
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise DatabaseUnreachableError(
+                f"database {self.name}: {self._why(error)}", cure=_cure(error)
+            ) from error
+        except ValueError as error:
+            raise DatabaseUnreachableError(
+                f"database {self.name}: the dsn cannot be used: {error}", cure="correct the dsn"
+            ) from error
+        try:
+            await self._adopt(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _adopt(self, connection: Connection) -> None:
+        """Set client-side codecs; a pooler needs even these reads inside a transaction."""
+        try:
+            await connection.execute("BEGIN")
+            for name in _INTEGER_TYPES:
+                await connection.set_type_codec(
+                    name,
+                    schema="pg_catalog",
+                    encoder=lambda value: (value,),
+                    decoder=lambda value: value[0],
+                    format="tuple",
+                )
+            await connection.execute("COMMIT")
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise DatabaseUnreachableError(
+                f"database {self.name}: {self._why(error)}", cure=_cure(error)
+            ) from error
+
+    def _why(self, error: BaseException) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no answer within {CONNECT_TIMEOUT:.0f} s"
+        if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+            return f"login refused: {describe(error)}"
+        return f"cannot connect: {describe(error)}"
+
+
+def _cure(error: BaseException) -> str:
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return "check user and password, and the server's pg_hba.conf"
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return "check the database name in the dsn"
+    if isinstance(error, asyncpg.TooManyConnectionsError):
+        return "raise the server's or the role's connection limit"
+    return "check that the server runs and that the dsn names its host and port"
+
+
+async def close(connection: Connection) -> None:
+    """Close politely, or cut off; a cancellation meanwhile does not leave it open."""
+    if connection.is_closed():
+        return
+    try:
+        _, cancelled = await settle(asyncio.ensure_future(connection.close(timeout=_CLOSE_TIMEOUT)))
+    except Exception:  # noqa: BLE001 - it is being thrown away
+        connection.terminate()
+        return
+    if cancelled:
+        raise asyncio.CancelledError

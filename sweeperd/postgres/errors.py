@@ -1,0 +1,86 @@
+"""What an error of PostgreSQL means for a batch, decided by SQLSTATE alone.
+
+Source of the classes: PostgreSQL manual, appendix A, "PostgreSQL Error Codes".
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import asyncpg
+
+
+class Fault(Enum):
+    """The reaction an error calls for."""
+
+    ROW = "row"  # one row cannot go: bisect to it and step over it
+    LOCK = "lock"  # somebody holds what we need: do not wait
+    TIMEOUT = "timeout"  # the batch was too large for its time
+    RETRY = "retry"  # the same batch again
+    THROTTLE = "throttle"  # the server is unwell or says no for now
+    LOST = "lost"  # the connection is gone
+    FATAL = "fatal"  # this sweep cannot go on
+
+
+_LOCK_NOT_AVAILABLE = "55P03"
+_QUERY_CANCELED = "57014"
+_READ_ONLY = "25006"
+
+# Classes that PostgreSQL itself raises for one row's data, and P0 for what a trigger raises.
+_ROW_CLASSES = frozenset({"22", "23", "27", "44", "P0"})
+_RETRY_CLASSES = frozenset({"40"})
+_THROTTLE_CLASSES = frozenset({"53", "55", "57"})
+_LOST_CLASSES = frozenset({"08"})
+# A session ended by the server: admin and crash shutdown, starting up, idle and transaction limits.
+_LOST_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
+# Every other class of the manual: a state that is not ours to step over.
+_SYSTEM_CLASSES = frozenset(
+    "00 01 02 03 09 0A 0B 0F 0L 0P 0Z 10 20 21 24 25 26 28 2B 2D 2F 34 38 39 3B 3D 3F "  # noqa: SIM905 - as lines it can be read
+    "42 54 58 72 F0 HV XX".split()
+)
+
+
+def classify(error: BaseException) -> Fault:
+    """Return the reaction to an error met inside a batch.
+
+    A SQLSTATE of no known class can only come from a trigger's ``RAISE ... ERRCODE``: it is a
+    row's.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        return _by_state(error.sqlstate or "XX000")
+    if isinstance(error, OSError | asyncpg.InterfaceError | TimeoutError | EOFError):
+        return Fault.LOST
+    return Fault.FATAL
+
+
+def _by_state(state: str) -> Fault:
+    exact = {
+        _LOCK_NOT_AVAILABLE: Fault.LOCK,
+        _QUERY_CANCELED: Fault.TIMEOUT,
+        _READ_ONLY: Fault.THROTTLE,
+    }
+    if state in exact:
+        return exact[state]
+    if state in _LOST_STATES:
+        return Fault.LOST
+    for fault, classes in (
+        (Fault.ROW, _ROW_CLASSES),
+        (Fault.RETRY, _RETRY_CLASSES),
+        (Fault.THROTTLE, _THROTTLE_CLASSES),
+        (Fault.LOST, _LOST_CLASSES),
+        (Fault.FATAL, _SYSTEM_CLASSES),
+    ):
+        if state[:2] in classes:
+            return fault
+    return Fault.ROW
+
+
+def describe(error: BaseException) -> str:
+    """Return one line a person can act on: the server's words and its SQLSTATE."""
+    if isinstance(error, asyncpg.PostgresError):
+        detail = getattr(error, "detail", None)
+        words = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if detail and "\n" not in detail:
+            words = f"{words}: {detail}"
+        return f"{words} (SQLSTATE {error.sqlstate})"
+    return f"{error}" or type(error).__name__

@@ -1,0 +1,164 @@
+"""What makes a row expired, as SQL: constants of the column's exact type, never a cast of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+Key = int | float | Decimal | str
+
+_DAY = (
+    "(?:(?!0000)[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
+    "|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
+    "|(?:[0-9][0-9](?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)-02-29)"
+)
+_TIME = "[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]+)?"
+_ZONE = "(?:Z|[+]00(?::00)?)"
+ISO8601_ZONED: Final = f"^{_DAY}{_TIME}{_ZONE}$"
+ISO8601_ANY: Final = f"^{_DAY}{_TIME}{_ZONE}?$"
+
+
+class Args(list[Any]):
+    """Parameters in the order they are met; each is cast to an exact type."""
+
+    def add(self, value: Any, type_name: str) -> str:  # noqa: ANN401 - any parameter value
+        """Append a value and return its placeholder."""
+        self.append(value)
+        return f"${len(self)}::{type_name}"
+
+
+def quote(identifier: str) -> str:
+    """Quote an identifier (PostgreSQL manual, 4.1.1)."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+@dataclass(frozen=True)
+class TextBound:
+    """The bound of an ISO 8601 text column.
+
+    Attributes:
+        second: ``YYYY-MM-DD HH:MM:SS`` of the bound, UTC.
+        fraction: Digits of its fraction, trailing zeros cut.
+        zone_needed: Whether text without a zone has the wrong shape.
+        next_second: Text that every expired value sorts below, where the collation allows it.
+    """
+
+    second: str
+    fraction: str
+    zone_needed: bool
+    next_second: str | None
+
+
+@dataclass(frozen=True)
+class Expired:
+    """What makes a row expired, in constants of the column's exact type.
+
+    Attributes:
+        column: The column.
+        type_name: Its base type.
+        upper: Greatest expired value; None for text.
+        floor: SQL constant that an expired value is greater than (never-expired sentinels).
+        hole: Open interval of values that are not past yet.
+        text: The bound of a text column.
+    """
+
+    column: str
+    type_name: str
+    upper: Key | None
+    floor: str | None = None
+    hole: tuple[Key, Key] | None = None
+    text: TextBound | None = None
+
+    def range(self, args: Args, reference: str) -> str:
+        """Return the part of the condition that an index on the column can serve."""
+        column = f"{reference}.{quote(self.column)}"
+        parts = [f"{column} > {self.floor}"] if self.floor else []
+        if self.upper is not None:
+            parts.append(f"{column} <= {args.add(self.upper, self.type_name)}")
+        if self.text and self.text.next_second:
+            parts.append(f"{column} < {args.add(self.text.next_second, 'text')}")
+        return " AND ".join(parts) or f"{column} IS NOT NULL"
+
+    def condition(self, args: Args, reference: str) -> str:
+        """Return the whole condition: TRUE for an expired row."""
+        parts = [self.range(args, reference)]
+        column = f"{reference}.{quote(self.column)}"
+        if self.hole:
+            low, high = (args.add(value, self.type_name) for value in self.hole)
+            parts.append(f"NOT ({column} > {low} AND {column} < {high})")
+        if self.text:
+            parts.append(_text_condition(column, self.text, args))
+        return " AND ".join(parts)
+
+
+def _text_condition(column: str, bound: TextBound, args: Args) -> str:
+    """Test shape, then compare seconds and fraction as text in code point order.
+
+    Nothing is cast, so that no value can raise; the shape has fixed places, so that code
+    point order is time order.
+    """
+    shape = ISO8601_ZONED if bound.zone_needed else ISO8601_ANY
+    second = args.add(bound.second, "text")
+    fraction = args.add(bound.fraction, "text")
+    return (
+        f"CASE WHEN {column} COLLATE \"C\" ~ '{shape}' THEN "
+        f"(translate(left({column}, 19), 'T', ' ') COLLATE \"C\", "
+        f"rtrim(coalesce(substring({column} from '[.]([0-9]+)'), ''), '0') COLLATE \"C\") "
+        f"<= ({second}, {fraction}) ELSE false END"
+    )
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A whole condition of the operator's, instead of column and keep.
+
+    Attributes:
+        pieces: The text cut at each ``:cutoff``.
+        cutoff: Microseconds since 2000-01-01 UTC.
+    """
+
+    pieces: tuple[str, ...]
+    cutoff: int
+
+    def range(self, args: Args, reference: str) -> str:
+        """Return the condition; no index is known to serve it."""
+        return self.condition(args, reference)
+
+    def condition(self, args: Args, reference: str) -> str:  # noqa: ARG002 - as Expired's
+        """Return the condition, with the cutoff as a timestamptz."""
+        if len(self.pieces) == 1:
+            return f"({self.pieces[0]}\n)"
+        cutoff = args.add(self.cutoff, "timestamptz")
+        return f"({cutoff.join(self.pieces)}\n)"
+
+
+# What may hold the letters ":cutoff" and not mean it, then what means it.
+_CUTOFF = re.compile(
+    r"""[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$|::|(:cutoff\b)""",
+    re.DOTALL,
+)
+# A subquery, or a function that may hide one; words that only look like a function's name.
+_WORD_BEFORE_PARENTHESIS = re.compile(r'([\w"]+)\s*\(')
+_NO_FUNCTIONS: Final = frozenset(
+    {"and", "or", "not", "in", "any", "all", "some", "between", "like"}
+)
+
+
+def cut_at_cutoff(text: str) -> tuple[str, ...]:
+    """Cut a condition at each ``:cutoff`` that stands outside strings and names."""
+    pieces, start = [], 0
+    for match in _CUTOFF.finditer(text):
+        if match[2]:
+            pieces.append(text[start : match.start()])
+            start = match.end()
+    return (*pieces, text[start:])
+
+
+def may_read_tables(text: str | None) -> bool:
+    """Whether an expression may look at other rows: a subquery, or any function."""
+    if not text:
+        return False
+    words = {word.lower() for word in _WORD_BEFORE_PARENTHESIS.findall(text)}
+    return bool(words - _NO_FUNCTIONS) or re.search(r"\bselect\b", text, re.IGNORECASE) is not None

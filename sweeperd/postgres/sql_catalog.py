@@ -1,0 +1,169 @@
+"""SQL on the system catalogues: what a server and a table are. Constants and pure builders."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SERVER: Final = """
+SELECT clock_timestamp() AS cutoff,
+       current_database() AS database,
+       current_user AS role,
+       pg_is_in_recovery() AS in_recovery,
+       current_setting('transaction_read_only')::bool AS read_only,
+       (SELECT setting::float8 FROM pg_settings WHERE name = 'deadlock_timeout') AS deadlock_ms,
+       (SELECT setting::bigint FROM pg_settings WHERE name = 'shared_buffers') AS shared_buffers,
+       current_setting('block_size')::int AS block_size
+"""
+
+SYSTEM_IDENTIFIER: Final = "SELECT system_identifier FROM pg_control_system()"
+TIMELINE: Final = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+WAL_POSITION: Final = "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint"
+CLOCK: Final = "SELECT clock_timestamp()"
+
+RELATIONS: Final = """
+SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name,
+       c.relkind::text AS kind, pg_table_is_visible(c.oid) AS visible
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+  AND ($1::text[] IS NULL OR c.relname = ANY ($1::text[]))
+LIMIT 20000
+"""
+
+COLUMNS: Final = """
+WITH RECURSIVE base AS (
+    SELECT a.attnum, t.oid AS type, t.typtype, t.typbasetype
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = $1::bigint::oid AND a.attnum > 0 AND NOT a.attisdropped
+  UNION ALL
+    SELECT base.attnum, t.oid, t.typtype, t.typbasetype
+    FROM base JOIN pg_type t ON t.oid = base.typbasetype
+    WHERE base.typtype = 'd'
+)
+SELECT a.attnum::int AS number, a.attname AS name,
+       CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname ELSE NULL END AS base,
+       format_type(a.atttypid, a.atttypmod) AS shown,
+       a.attgenerated <> '' AS generated, a.attidentity::text AS identity,
+       a.attcollation::bigint AS collation,
+       coalesce(co.collprovider, 'c')::text AS collation_provider,
+       coalesce(nullif(co.collcollate, ''), co.collname)::text AS collation_name,
+       has_column_privilege($1::bigint::oid, a.attnum, 'SELECT') AS readable
+FROM base
+JOIN pg_attribute a ON a.attrelid = $1::bigint::oid AND a.attnum = base.attnum
+JOIN pg_type t ON t.oid = base.type
+LEFT JOIN pg_collation co ON co.oid = a.attcollation
+WHERE base.typtype <> 'd'
+ORDER BY a.attnum
+"""
+
+_RELATION_FACTS: Final = """
+SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
+       c.relhassubclass AS has_children, row_security_active(c.oid) AS row_security,
+       c.relpages::bigint AS pages, c.reltuples::float8 AS tuples,
+       coalesce(am.amname, 'heap') AS access_method,
+       has_schema_privilege(n.oid, 'USAGE') AS usable,
+       has_table_privilege(c.oid, 'DELETE') AS deletable,
+       has_table_privilege(c.oid, 'SELECT') AS readable,
+       has_table_privilege(c.oid, 'INSERT') AS insertable,
+       has_table_privilege(c.oid, 'UPDATE')
+           OR has_any_column_privilege(c.oid, 'UPDATE') AS lockable,
+       pg_has_role(c.relowner, 'USAGE') AS owned,
+       EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
+               AND t.tgenabled <> 'D' AND (t.tgtype & 9) = 8) AS statement_trigger,
+       EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid
+               AND r.ev_type = '4' AND r.ev_enabled <> 'D') AS delete_rule
+"""
+
+TABLE: Final = f"""
+{_RELATION_FACTS}
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_am am ON am.oid = c.relam
+WHERE c.oid = $1::bigint::oid
+"""
+
+LEAVES: Final = f"""
+{_RELATION_FACTS}
+FROM pg_partition_tree($1::bigint::regclass) t
+JOIN pg_class c ON c.oid = t.relid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_am am ON am.oid = c.relam
+WHERE t.isleaf
+ORDER BY c.oid
+"""
+
+CHILDREN: Final = """
+SELECT i.inhrelid::regclass::text AS name FROM pg_inherits i
+WHERE i.inhparent = $1::bigint::oid ORDER BY 1 LIMIT 20
+"""
+
+PRIMARY_KEY: Final = """
+SELECT a.attname
+FROM pg_index i
+CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(number, place)
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+WHERE i.indrelid = $1::bigint::oid AND i.indisprimary
+ORDER BY k.place
+"""
+
+# An index that serves slices: a whole, valid btree that leads with the plain column under the
+# column's own collation. The others are told apart for advice.
+INDEXES: Final = """
+SELECT ic.relname AS name, am.amname AS method, i.indisvalid AND i.indisready AS valid,
+       i.indpred IS NOT NULL AS partial,
+       i.indkey[0] = $2::int2 AS leads,
+       i.indcollation[0]::bigint AS collation,
+       (i.indoption[0] & 1) = 0 AS ascending
+FROM pg_index i
+JOIN pg_class ic ON ic.oid = i.indexrelid
+JOIN pg_am am ON am.oid = ic.relam
+WHERE i.indrelid = $1::bigint::oid AND $2::int2 = ANY (i.indkey::int2[])
+ORDER BY ic.relname
+"""
+
+HEAP_BLOCKS: Final = """
+SELECT pg_relation_size($1::bigint::regclass) / current_setting('block_size')::bigint
+"""
+
+CITUS: Final = """
+SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
+               ON n.oid = c.relnamespace
+               WHERE n.nspname = 'pg_catalog' AND c.relname = 'pg_dist_partition')
+"""
+DISTRIBUTED: Final = """
+SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_dist_partition
+               WHERE logicalrelid = $1::bigint::regclass)
+"""
+
+COLLATION: Final = """
+SELECT n.nspname AS schema, c.collname AS name
+FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace WHERE c.oid = $1::bigint::oid
+"""
+
+
+def sorts_as_time(collation: str) -> str:
+    """Return a query: does this collation sort ISO 8601 text as time, cut to the second?
+
+    The pairs differ in one place each: separator, zone, fraction, and the digits before
+    them. Text has fixed places, so a collation that sorts these sorts all.
+    """
+    texts = (
+        "2025-01-01 00:00:00.999999", "2025-01-01 10:00:00", "2025-01-01 10:00:00+00:00",
+        "2025-01-01 10:00:00.5Z", "2025-01-01 23:59:59.999999Z", "2025-01-01 09:59:59",
+    )  # fmt: skip
+    bounds = ("2025-01-02T00:00:00", "2025-01-11T00:00:00", "2025-10-01T00:00:00")
+    pairs = [(text, bound) for text in texts for bound in bounds]
+    pairs += [
+        ("2025-01-01T10:00:00.999999999+00:00", "2025-01-01T10:00:01"),
+        ("2025-01-01T10:00:00Z", "2025-01-01T10:00:01"),
+        ("2025-01-01 10:00:00Z", "2025-01-01T10:00:01"),
+        ("2025-01-01T10:00:09.5", "2025-01-01T10:00:10"),
+        ("2025-01-01T10:59:59+00", "2025-01-01T11:00:00"),
+        ("2025-01-01 09:59:59+00", "2025-01-01T10:00:00"),
+        ("2025-01-01T23:59:59Z", "2025-01-02T00:00:00"),
+        ("2024-12-31T23:59:59.999Z", "2025-01-01T00:00:00"),
+    ]
+    values = ", ".join(f"('{low}', '{high}')" for low, high in pairs)
+    return (
+        f"SELECT bool_and(low{collation} < high{collation}) FROM (VALUES {values}) AS p(low, high)"
+    )

@@ -1,0 +1,173 @@
+"""The frame of each transaction: what is set LOCAL, the fence, and the fate of a COMMIT.
+
+Nothing depends on session state, so that a transaction pooler may stand in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from sweeperd.postgres.sql import Statement
+
+Connection = Any  # asyncpg ships no types
+
+COMMIT_BOUND: Final = 5.0  # seconds; below the 10 s in which a stop must end
+_ROLLBACK_BOUND: Final = 5.0
+_READ_TIMEOUT_MS: Final = 5_000
+# If this process is stopped in the middle of a batch, its locks go with the session.
+_IDLE_TIMEOUT_MS: Final = 10_000
+_TRANSACTION_TIMEOUT_VERSION: Final = 17
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a transaction sets for itself.
+
+    Attributes:
+        application_name: Name shown in pg_stat_activity.
+        lock_timeout_ms: Longest wait for one lock, milliseconds.
+        statement_timeout_ms: Longest statement, milliseconds.
+        synchronous: Wait for standbys at COMMIT; a batch does not.
+    """
+
+    application_name: str = "sweeperd"
+    lock_timeout_ms: int = 1_000
+    statement_timeout_ms: int = _READ_TIMEOUT_MS
+    synchronous: bool = False
+
+    def begin(self, server_major: int) -> str:
+        """Return BEGIN and its settings; read-only defaults are left as they are."""
+        name = "".join(
+            c for c in self.application_name if c.isascii() and (c.isalnum() or c in ":_-.")
+        )
+        settings = {
+            "application_name": f"'{name[:63]}'",
+            "lock_timeout": self.lock_timeout_ms,
+            "statement_timeout": self.statement_timeout_ms,
+            "idle_in_transaction_session_timeout": _IDLE_TIMEOUT_MS,
+            "enable_tidscan": "on",
+        }
+        if not self.synchronous:
+            settings["synchronous_commit"] = "local"
+        if server_major >= _TRANSACTION_TIMEOUT_VERSION:
+            settings["transaction_timeout"] = 0
+        local = "".join(f"; SET LOCAL {name} = {value}" for name, value in settings.items())
+        return f"BEGIN ISOLATION LEVEL READ COMMITTED{local}"
+
+
+class CommitUnknownError(Exception):
+    """The answer to a COMMIT was lost.
+
+    Attributes:
+        xid: The transaction's id, to ask ``pg_xact_status`` for; None when it wrote nothing.
+    """
+
+    def __init__(self, xid: str | None, cause: BaseException) -> None:
+        super().__init__(f"no answer to COMMIT: {cause}")
+        self.xid = xid
+
+
+async def fetch(connection: Connection, statement: Statement) -> list[Any]:
+    """Run a statement and return its rows."""
+    rows: list[Any] = await connection.fetch(statement.text, *statement.args)
+    return rows
+
+
+async def fetchval(connection: Connection, statement: Statement) -> Any:  # noqa: ANN401 - any column
+    """Run a statement and return the first column of its first row, or None."""
+    return await connection.fetchval(statement.text, *statement.args)
+
+
+async def execute(connection: Connection, statement: Statement) -> int:
+    """Run a statement and return the number of rows its command tag tells."""
+    tag: str = await connection.execute(statement.text, *statement.args)
+    return int(tag.rpartition(" ")[2])
+
+
+@asynccontextmanager
+async def reading(connection: Connection, frame: Frame | None = None) -> AsyncIterator[None]:
+    """Frame catalogue and statistics reads: one short transaction with its own timeout."""
+    await connection.execute((frame or Frame()).begin(major_version(connection)))
+    try:
+        yield
+    except BaseException:
+        await abort(connection)
+        raise
+    await connection.execute("COMMIT", timeout=COMMIT_BOUND)
+
+
+def major_version(connection: Connection) -> int:
+    """Return the server's major version."""
+    return int(connection.get_server_version().major)
+
+
+async def try_fence(connection: Connection, key: int) -> bool:
+    """Take the lane's fence for this transaction, or return False."""
+    return bool(await connection.fetchval("SELECT pg_try_advisory_xact_lock($1::bigint)", key))
+
+
+def fence_key(*names: str) -> int:
+    """Return the fence's key: a signed 64-bit hash of database, table, sweep and lane."""
+    digest = hashlib.blake2b("\0".join(("sweeperd", *names)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+async def abort(connection: Connection) -> None:
+    """Roll back, whatever state the transaction is in; a session that cannot is closed."""
+    if connection.is_closed():
+        return
+    rollback = asyncio.ensure_future(connection.execute("ROLLBACK", timeout=_ROLLBACK_BOUND))
+    try:
+        _, cancelled = await settle(rollback)
+    except Exception:  # noqa: BLE001 - whatever it was, this session is of no more use
+        connection.terminate()
+        return
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+async def commit(connection: Connection) -> bool:
+    """Send COMMIT, wait for its answer, and return whether a cancellation came meanwhile.
+
+    Raises:
+        CommitUnknownError: The answer was lost.
+        asyncpg.PostgresError: The server refused (a deferred constraint, for one).
+    """
+    xid: str | None = await connection.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
+    answer = asyncio.ensure_future(connection.execute("COMMIT", timeout=COMMIT_BOUND))
+    try:
+        tag, cancelled = await settle(answer)
+    except Exception as error:
+        if getattr(error, "sqlstate", None) and not connection.is_closed():
+            raise
+        connection.terminate()
+        raise CommitUnknownError(xid, error) from error
+    if tag != "COMMIT":
+        raise CommitUnknownError(None, RuntimeError(f"COMMIT answered {tag}"))
+    return cancelled
+
+
+async def settle(answer: asyncio.Future[T]) -> tuple[T, bool]:
+    """Wait for the answer whatever happens; return it and whether we were cancelled meanwhile."""
+    cancelled = False
+    while not answer.done():
+        try:
+            await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            cancelled = True
+        except Exception:  # noqa: BLE001, S110 - result() below raises it
+            pass
+    return answer.result(), cancelled
+
+
+async def transaction_status(connection: Connection, xid: str) -> str | None:
+    """Return committed, aborted, in progress, or None when the server has forgotten."""
+    status: str | None = await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", xid)
+    return status

@@ -1,0 +1,276 @@
+"""What the daemon remembers across restarts: one versioned JSON file, replaced atomically."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from sweeperd.errors import EXIT_CONFIG, SweeperdError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+VERSION = 1
+HISTORY_LENGTH = 20
+STATE_FILE = "state.json"
+LOCK_FILE = "lock"
+
+# a daemon that cannot note its start is still worth more than none: these go on with a warning
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_KEPT_COPIES = 9
+
+log = structlog.stdlib.get_logger()
+
+
+class StateLockedError(SweeperdError):
+    """Another daemon owns the state directory, or this user may not use it."""
+
+    exit_code = EXIT_CONFIG
+
+
+class StateUnreadableError(SweeperdError):
+    """The state file is there, but it is damaged, of a newer version, or not ours to read."""
+
+
+class _NewerVersionError(ValueError):
+    """The state was written by a later sweeperd."""
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """What is known of one sweep's past.
+
+    Attributes:
+        last_start: Wall time of the newest start, UTC; None when it never ran.
+        last_outcome: How that run ended; None while it runs, and after a crash in it.
+        left_over: Whether that run left expired rows behind.
+        memory: The runner's own notes (cursors, learned batch size, guard facts), JSON-able.
+        held: Why nothing runs until it is released; None when it is not held.
+        held_by: ``guard`` or ``operator`` while held.
+        history: The newest runs' reports, oldest first, at most HISTORY_LENGTH.
+        boot: Names the boot of the host in which the newest run started.
+        started_elapsed: The elapsed clock at that start, in seconds; good within that boot.
+    """
+
+    last_start: datetime | None = None
+    last_outcome: str | None = None
+    left_over: bool = False
+    memory: dict[str, Any] = field(default_factory=dict)
+    held: str | None = None
+    held_by: str | None = None
+    history: tuple[dict[str, Any], ...] = ()
+    boot: str | None = None
+    started_elapsed: float | None = None
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "last_start": (str, type(None)),
+    "last_outcome": (str, type(None)),
+    "left_over": (bool,),
+    "memory": (dict,),
+    "held": (str, type(None)),
+    "held_by": (str, type(None)),
+    "history": (list,),
+    "boot": (str, type(None)),
+    "started_elapsed": (int, float, type(None)),
+}
+
+
+def read_records(directory: Path) -> dict[str, SweepRecord]:
+    """Read the daemon's records without touching anything; for foreground commands.
+
+    Args:
+        directory: The state directory.
+
+    Returns:
+        The records by sweep name; empty when no daemon has run yet.
+
+    Raises:
+        StateUnreadableError: The file cannot be opened or understood.
+    """
+    path = directory / STATE_FILE
+    try:
+        return _decode(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StateUnreadableError(f"the state {path} cannot be read: {error}") from error
+
+
+class StateStore:
+    """The daemon's one writer of a state directory.
+
+    Args:
+        directory: Where the state file and the lock live; made when missing.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._path = directory / STATE_FILE
+        self._failing = False
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Own the directory while the context lasts.
+
+        Raises:
+            StateLockedError: Another daemon owns it (named by its pid), or it cannot be used.
+        """
+        descriptor = self._open_lock()
+        try:
+            yield
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def load(self) -> dict[str, SweepRecord]:
+        """Read the records; a file that cannot be used is kept aside with a warning."""
+        try:
+            return _decode(self._path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except _NewerVersionError as error:
+            self._keep_aside("newer", str(error))
+        except (OSError, ValueError) as error:
+            self._keep_aside("damaged", str(error))
+        return {}
+
+    def save(self, records: Mapping[str, SweepRecord]) -> bool:
+        """Replace the file atomically.
+
+        A full disk or the like is logged once a change of state; the old file then stays.
+
+        Returns:
+            Whether it was written.
+        """
+        return self.write(encode(records))
+
+    def write(self, content: bytes) -> bool:
+        """Write what ``encode`` returned; may run in a thread. See ``save``."""
+        try:
+            self._replace(content)
+        except OSError as error:
+            if not self._failing:
+                log.warning("state_not_saved", path=str(self._path), error=str(error))
+            self._failing = True
+            return False
+        if self._failing:
+            log.info("state_saved_again", path=str(self._path))
+        self._failing = False
+        return True
+
+    def _open_lock(self) -> int | None:
+        path = self._directory / LOCK_FILE
+        try:
+            self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                log.warning("state_not_saved", path=str(path), error=str(error))
+                return None
+            raise StateLockedError(
+                f"the state directory {self._directory} cannot be used: {error}",
+                cure="give it to the user sweeperd runs as, or set [daemon] state_dir",
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.read(descriptor, 32).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise StateLockedError(
+                f"another sweeperd (pid {owner or 'unknown'}) runs on the state directory "
+                f"{self._directory}",
+                cure="stop it, or give this one its own [daemon] state_dir",
+            ) from error
+        _note_pid(descriptor)
+        return descriptor
+
+    def _replace(self, content: bytes) -> None:
+        part = self._path.with_suffix(".json.part")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self._path)
+        except OSError:
+            # a half-written part would keep the very room that is missing
+            part.unlink(missing_ok=True)
+            raise
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _keep_aside(self, suffix: str, reason: str) -> None:
+        """Rename what cannot be used: it may be evidence, or a later version's property."""
+        names = [f"{STATE_FILE}.{suffix}"]
+        names += [f"{STATE_FILE}.{suffix}.{n}" for n in range(2, _KEPT_COPIES + 1)]
+        free = [name for name in names if not (self._directory / name).exists()]
+        aside = self._directory / (free[0] if free else names[-1])
+        try:
+            self._path.replace(aside)
+        except OSError as error:
+            log.warning("state_set_aside", path=str(self._path), reason=reason, error=str(error))
+        else:
+            log.warning("state_set_aside", path=str(self._path), kept=str(aside), reason=reason)
+
+
+def encode(records: Mapping[str, SweepRecord]) -> bytes:
+    """Return the file's bytes for these records; a snapshot, safe to hand to a thread."""
+    sweeps = {name: _to_json(record) for name, record in records.items()}
+    return json.dumps({"version": VERSION, "sweeps": sweeps}, indent=1).encode()
+
+
+def _to_json(record: SweepRecord) -> dict[str, Any]:
+    plain = asdict(record)
+    plain["last_start"] = record.last_start.isoformat() if record.last_start else None
+    return plain
+
+
+def _decode(content: bytes) -> dict[str, SweepRecord]:
+    document = json.loads(content)
+    version = document.get("version") if isinstance(document, dict) else None
+    if not isinstance(version, int) or version < 1:
+        raise ValueError("it names no version")
+    if version > VERSION:
+        raise _NewerVersionError(f"it has version {version}, this sweeperd knows {VERSION}")
+    sweeps = document.get("sweeps")
+    if not isinstance(sweeps, dict):
+        raise ValueError("it holds no sweeps")  # noqa: TRY004 - one error type means "damaged"
+    return {name: _from_json(name, plain) for name, plain in sweeps.items()}
+
+
+def _from_json(name: str, plain: object) -> SweepRecord:
+    if not isinstance(plain, dict):
+        raise ValueError(f"the record of {name} is no object")  # noqa: TRY004 - as above
+    values = {f.name: plain[f.name] for f in fields(SweepRecord) if f.name in plain}
+    for key, value in values.items():
+        if not isinstance(value, _TYPES[key]):
+            raise ValueError(f"{key} of {name} is {value!r}")  # noqa: TRY004 - as above
+    if values.get("last_start") is not None:
+        values["last_start"] = datetime.fromisoformat(values["last_start"])
+        if values["last_start"].tzinfo is None:
+            raise ValueError(f"last_start of {name} has no time zone")
+    values["history"] = tuple(values.get("history", ()))[-HISTORY_LENGTH:]
+    return SweepRecord(**values)
+
+
+def _note_pid(descriptor: int) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise

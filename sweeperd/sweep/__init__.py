@@ -1,0 +1,1 @@
+"""One run of one sweep: choose, pace and delete expired rows, safely."""

@@ -1,0 +1,87 @@
+"""The lanes of a run, shared out among its workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import AsyncExitStack
+from typing import Any
+
+from sweeperd.sweep.lane import Lane, SharedValueError
+from sweeperd.sweep.planner import Choice, lanes
+from sweeperd.sweep.run import Run
+from sweeperd.sweep.session import Session
+from sweeperd.sweep.worker import Worker
+
+
+class Crew:
+    """Drives every lane of every leaf, at most ``workers`` at a time.
+
+    Args:
+        run: The run.
+        choices: Its leaves and their strategies.
+    """
+
+    def __init__(self, run: Run, choices: list[Choice]) -> None:
+        self._run = run
+        self._todo: deque[tuple[Choice, Lane]] = deque()
+        for choice in choices:
+            self._add(choice)
+
+    def _add(self, choice: Choice) -> None:
+        saved: dict[str, Any] = self._run.report.memory.get("lanes", {})
+        for lane in lanes(choice, self._run.sweep, self._run.server, saved):
+            self._todo.append((choice, lane))
+
+    async def sweep(self, session: Session) -> None:
+        """Sweep all lanes; the first that ends the run ends them all.
+
+        Args:
+            session: The first worker's.
+
+        Raises:
+            RunEndError: The run must end.
+        """
+        try:
+            async with AsyncExitStack() as stack:
+                sessions = [session]
+                for _ in range(min(self._run.sweep.workers, len(self._todo)) - 1):
+                    extra = await stack.enter_async_context(Session(self._run.database))
+                    extra.join(self._run)
+                    sessions.append(extra)
+                await self._together(sessions)
+        except asyncio.CancelledError:
+            if self._run.blocked is not None:
+                self._run.report.end(self._run.blocked)
+            raise
+
+    async def _together(self, sessions: list[Session]) -> None:
+        if len(sessions) == 1:
+            await self._work(sessions[0])
+            return
+        tasks = [asyncio.ensure_future(self._work(session)) for session in sessions]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self, session: Session) -> None:
+        while self._todo:
+            choice, lane = self._todo.popleft()
+            try:
+                await Worker(self._run, lane, session).drive()
+            except SharedValueError:
+                self._switch(choice)
+
+    def _switch(self, choice: Choice) -> None:
+        """Go on with block ranges where slices of the column would not stay small."""
+        report, leaf = self._run.report, choice.leaf
+        column = leaf.target.column.column
+        reason = f"one value of {column} is shared by more rows than a batch holds"
+        report.strategy = "heap" if report.strategy == "index" else report.strategy
+        report.reason = reason
+        report.plan.append(f"{leaf.relation.shown}: heap: {reason}")
+        self._run.listener("strategy_changed", strategy="heap", reason=reason)
+        self._add(Choice(leaf, "heap", reason, choice.expired))

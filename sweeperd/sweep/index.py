@@ -1,0 +1,80 @@
+"""Strategy index: slices of the column, each ended by an index-only probe."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Final
+
+from sweeperd.postgres import sql
+from sweeperd.postgres.predicate import Key
+from sweeperd.postgres.sql import KeyRange, Target
+from sweeperd.postgres.transaction import Connection, fetch, fetchval
+from sweeperd.sweep.lane import Piece, SharedValueError
+
+_FIRST_ROWS: Final = 1_000
+_LARGEST_ROWS: Final = 1_000_000
+
+
+class IndexLane:
+    """Values of the column upward from the cursor to the bound.
+
+    Args:
+        name: Names the lane in the saved state and the fence.
+        target: What goes from where.
+        has_places: Whether the table is one heap, so that ctid names one row.
+        cursor: Saved cursor of an earlier run.
+    """
+
+    strategy = "index"
+
+    def __init__(self, name: str, target: Target, *, has_places: bool, cursor: Any = None) -> None:  # noqa: ANN401 - JSON
+        self.name = name
+        self.target = target
+        self.has_places = has_places
+        self.first_size = _FIRST_ROWS
+        self.largest_size = _LARGEST_ROWS
+        self._low: Key | None = _from_json(cursor, target.column.type_name)
+        self._done = False
+
+    async def next(self, connection: Connection, size: int, rows: int) -> Piece | None:
+        """Return the slice of the next ``size`` values.
+
+        Raises:
+            SharedValueError: The next value alone has more rows than that.
+        """
+        if self._done:
+            return None
+        size = max(min(size, rows), 1)
+        ends = [row[0] for row in await fetch(connection, sql.probe(self.target, self._low, size))]
+        if len(ends) < 2:  # noqa: PLR2004 - this row and the next: nothing lies beyond
+            return Piece(KeyRange(self._low, None), size, last=True)
+        high, beyond = ends
+        if high == beyond:
+            before = sql.value_before(self.target, self._low, high)
+            high = await fetchval(connection, before)
+            if high is None and self.has_places:
+                raise SharedValueError
+            high = beyond if high is None else high
+        return Piece(KeyRange(self._low, high), size, last=False)
+
+    def advance(self, piece: Piece) -> None:
+        """Move behind a slice."""
+        self._done = piece.last
+        if isinstance(piece.part, KeyRange) and piece.part.high is not None:
+            self._low = piece.part.high
+
+    def cursor(self) -> Any:  # noqa: ANN401 - JSON
+        """Return the last value done; None at the start or the end."""
+        if self._done or self._low is None:
+            return None
+        return str(self._low) if isinstance(self._low, Decimal) else self._low
+
+
+def _from_json(cursor: Any, type_name: str) -> Key | None:  # noqa: ANN401 - JSON
+    if cursor is None:
+        return None
+    if type_name == "numeric":
+        return Decimal(cursor)
+    if type_name == "double precision":
+        return float(cursor)
+    return str(cursor) if type_name in {"text", "varchar"} else int(cursor)

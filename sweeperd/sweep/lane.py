@@ -1,0 +1,51 @@
+"""What a strategy hands to the run: a lane of slices with a cursor that is saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sweeperd.postgres.sql import Slice, Target
+from sweeperd.postgres.transaction import Connection
+
+
+class SharedValueError(Exception):
+    """One value of the column is shared by more rows than a batch may hold."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One slice and what it measures.
+
+    Attributes:
+        part: The rows.
+        units: Its size in the lane's units, for the pace.
+        last: Whether the lane ends with it.
+    """
+
+    part: Slice
+    units: int
+    last: bool
+
+
+class Lane(Protocol):
+    """A share of a table's expired rows, walked once from the cursor to the end."""
+
+    name: str
+    target: Target
+    strategy: str
+    has_places: bool  # ctid names one row: bisecting and SKIP LOCKED are possible
+    first_size: int
+    largest_size: int
+
+    async def next(self, connection: Connection, size: int, rows: int) -> Piece | None:
+        """Return the next slice of about ``size`` units and at most ``rows`` rows, or None.
+
+        Nothing moves: the cursor stays until `advance`.
+        """
+
+    def advance(self, piece: Piece) -> None:
+        """Move the cursor behind a slice whose COMMIT was answered."""
+
+    def cursor(self) -> Any:  # noqa: ANN401 - JSON of the lane's own
+        """Return the cursor as JSON; None at the start or the end of a pass."""

@@ -1,0 +1,34 @@
+"""One run with its timeout, as the daemon and the foreground command both do it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sweeperd.clock import Clock
+from sweeperd.sweep.report import Report
+from sweeperd.sweep.runner import Runner
+
+
+async def run_once(
+    runner: Runner,
+    report: Report,
+    *,
+    timeout: float,  # noqa: ASYNC109 - it is the sweep's own setting
+    stop: asyncio.Event,
+    clock: Clock,
+    max_rows: int | None = None,
+    release: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Run once within ``timeout`` seconds; the report tells how it went.
+
+    A timeout cancels the statement on the server and keeps what earlier batches committed.
+    """
+    begun = clock.elapsed()
+    work = runner.run(report, stop=stop, max_rows=max_rows, release=release, dry_run=dry_run)
+    try:
+        await asyncio.wait_for(work, timeout)
+    except TimeoutError:
+        report.finish("timed_out", f"the timeout of {timeout:g} s is over")
+    finally:
+        report.duration_seconds = clock.elapsed() - begun

@@ -1,0 +1,60 @@
+"""How large the next batch is: size follows time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Weight of the newest batch. GitLab's batched migrations use 0.4 over 20 jobs
+# (lib/gitlab/database/background_migration/batch_optimizer.rb).
+_WEIGHT: Final = 0.4
+_GROWTH: Final = 3.0
+# Aim below the target, so that the spread of batch times stays under twice the target.
+_AIM: Final = 0.85
+
+
+class Pace:
+    """Steers batches to a duration; a timeout halves at once.
+
+    Sizes are in a lane's own units: rows for slices of the column, line pointers for block
+    ranges.
+
+    Args:
+        target: Seconds a batch should take.
+        size: First size.
+        largest: Never larger.
+    """
+
+    def __init__(self, target: float, size: int, largest: int) -> None:
+        self._target = target * _AIM
+        self._largest = max(largest, 1)
+        self._size = float(min(max(size, 1), self._largest))
+        self._seconds_per_unit: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Units of the next batch."""
+        return max(int(self._size), 1)
+
+    def record(self, units: int, seconds: float) -> None:
+        """Take the duration of a batch that committed."""
+        if units <= 0:
+            return
+        cost = seconds / units
+        old = self._seconds_per_unit
+        # a sudden slowness counts in full, a sudden speed only by its weight
+        self._seconds_per_unit = (
+            cost if old is None else max(cost * 0.8, old + _WEIGHT * (cost - old))
+        )
+        wanted = self._target / max(self._seconds_per_unit, 1e-12)
+        self._size = min(wanted, max(units, 1) * _GROWTH, float(self._largest))
+        self._size = max(self._size, 1.0)
+
+    def halve(self) -> None:
+        """Halve after a timeout."""
+        self._size = max(self._size / 2, 1.0)
+        self._seconds_per_unit = None
+
+    def limit(self, largest: int) -> None:
+        """Lower the largest size for good."""
+        self._largest = max(min(self._largest, largest), 1)
+        self._size = min(self._size, float(self._largest))

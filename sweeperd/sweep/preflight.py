@@ -1,0 +1,95 @@
+"""What `check` says of one sweep: what it would do, what stops it, what is unwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from sweeperd.clock import Clock
+from sweeperd.config.models import DatabaseConfig, SweepConfig
+from sweeperd.postgres.transaction import Connection
+from sweeperd.sweep.guard import unguarded
+from sweeperd.sweep.planner import Choice
+from sweeperd.sweep.survey import Survey, plan, survey
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found, with its cure."""
+
+    level: Literal["ok", "warning", "error"]
+    text: str
+
+
+async def preflight(
+    connection: Connection, sweep: SweepConfig, database: DatabaseConfig, clock: Clock
+) -> list[Finding]:
+    """Look at a sweep's table as a run would, and touch nothing.
+
+    Raises:
+        SweepError: What would stop the sweep.
+    """
+    found = await survey(connection, sweep, database, clock)
+    choices = await plan(connection, sweep, found)
+    findings = [Finding("ok", _what_goes(sweep, found))]
+    findings += [Finding("warning", text) for text in found.warnings]
+    if found.clock_hold:
+        findings.append(Finding("error", f"held: {found.clock_hold}"))
+    if found.sampled and not found.survivors:
+        findings.append(
+            Finding(
+                "warning",
+                f"none of {found.sampled} sampled rows would survive: a first run will be held "
+                f"until sweeperd sweep {sweep.name} --release",
+            )
+        )
+    if not found.lockable:
+        findings.append(
+            Finding(
+                "warning",
+                f"without UPDATE this role cannot skip rows that others lock: "
+                f"GRANT UPDATE ON {found.root.shown} TO {found.server.role}",
+            )
+        )
+    findings += _advice(sweep, found, choices)
+    findings += [
+        Finding("warning", f"not guarded, for this role cannot read it: {name}")
+        for name in unguarded(found.facts)
+    ]
+    return findings
+
+
+def _what_goes(sweep: SweepConfig, found: Survey) -> str:
+    instant = found.cutoff - (sweep.keep or timedelta())
+    if found.column is None:
+        return (
+            f"{found.root.shown}: rows go for which condition holds, :cutoff being the run's start"
+        )
+    column = f"{found.root.shown}.{found.column.name} ({found.column.shown}, {found.unit})"
+    return f"{column}: rows before {instant:%Y-%m-%d %H:%M} UTC go"
+
+
+def _advice(sweep: SweepConfig, found: Survey, choices: list[Choice]) -> list[Finding]:
+    findings = []
+    for choice in choices if found.column else []:
+        leaf = choice.leaf
+        if any(index.serves(found.column) for index in leaf.indexes):
+            continue
+        findings.append(
+            Finding(
+                "warning",
+                f"no index leads with {found.column.name} on {leaf.relation.shown}: each run reads "
+                f"all of its {leaf.blocks} blocks; CREATE INDEX CONCURRENTLY ON "
+                f"{leaf.relation.shown} ({found.column.name})",
+            )
+        )
+    if sweep.batch_target.total_seconds() > found.server.deadlock_seconds / 4:
+        findings.append(
+            Finding(
+                "warning",
+                f"batch_target is capped by the server's deadlock_timeout "
+                f"({found.server.deadlock_seconds:g} s)",
+            )
+        )
+    return findings

@@ -1,0 +1,150 @@
+"""What the lanes of one run share: its limits, its report, its waits and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sweeperd.clock import Clock
+from sweeperd.config.models import SweepConfig
+from sweeperd.postgres.catalog import Server
+from sweeperd.postgres.connect import Database
+from sweeperd.sweep.batch import Archive, BatchLimits, Deleted
+from sweeperd.sweep.report import Listener, Report, RunEndError
+
+_FIRST_BACKOFF: Final = 0.25
+_LONGEST_BACKOFF: Final = 30.0
+
+
+@dataclass
+class Backoff:
+    """Waits that double up to 30 s, with jitter so that instances do not march in step."""
+
+    seconds: float = _FIRST_BACKOFF
+
+    def next(self) -> float:
+        """Return the next wait, seconds."""
+        wait = self.seconds * random.uniform(0.75, 1.0)  # noqa: S311 - jitter, not a secret
+        self.seconds = min(self.seconds * 2, _LONGEST_BACKOFF)
+        return wait
+
+    def reset(self) -> None:
+        """Begin again after a success."""
+        self.seconds = _FIRST_BACKOFF
+
+
+@dataclass
+class Run:
+    """One run under way.
+
+    Attributes:
+        blocked: Why the run waits at this moment, and the outcome if it ends so.
+        skip_locked: A lock conflict was met: for the rest of the run nobody is waited for.
+    """
+
+    sweep: SweepConfig
+    database: Database
+    clock: Clock
+    listener: Listener
+    report: Report
+    stop: asyncio.Event
+    server: Server
+    limits: BatchLimits
+    max_rows: int | None
+    key_columns: tuple[str, ...] = ()
+    lockable: bool = True
+    archive: Archive | None = None
+    skip_locked: bool = False
+    blocked: RunEndError | None = None
+    refused_in_a_row: int = 0
+    locked_rows: dict[str, int] = field(default_factory=dict)
+    refused_rows: int = 0
+    _reserved: int = 0
+    _next_start: float = 0.0
+
+    async def gate(self) -> None:
+        """Wait for what a batch must wait for; always between transactions.
+
+        Raises:
+            RunEndError: The run must not go on.
+        """
+        self.check()
+        if self.sweep.rate_limit:
+            while (ahead := self._next_start - self.clock.elapsed()) > 0:
+                await self.wait("rate_limit", ahead)
+                self.check()
+
+    def check(self) -> None:
+        """Raise RunEndError when the run was stopped, its cap is reached or its window closed."""
+        if self.stop.is_set():
+            raise RunEndError("stopped", "asked to stop")
+        if self.max_rows is not None and self.report.deleted_count >= self.max_rows:
+            raise RunEndError("capped", f"max_rows = {self.max_rows} reached")
+        if self.sweep.window and not self.sweep.window.contains(self.clock.now()):
+            raise RunEndError("capped", f"the window {self.sweep.window} closed")
+
+    @contextmanager
+    def allowance(self) -> Iterator[int]:
+        """Reserve rows for one batch, so that lanes together stay below ``max_rows``."""
+        rows = self.sweep.max_batch_rows
+        if self.sweep.rate_limit:
+            rows = min(rows, self.sweep.rate_limit)
+        if self.max_rows is not None:
+            rows = min(rows, self.max_rows - self.report.deleted_count - self._reserved)
+        self._reserved += max(rows, 0)
+        try:
+            yield rows
+        finally:
+            self._reserved -= max(rows, 0)
+
+    def count(self, done: Deleted, lane: str) -> None:
+        """Count a committed batch."""
+        self.report.deleted_count += done.rows
+        self.report.batches += 1
+        self.blocked = None
+        if done.rows:
+            self.refused_in_a_row = 0
+        if self.sweep.rate_limit:
+            start = max(self._next_start, self.clock.elapsed())
+            self._next_start = start + done.rows / self.sweep.rate_limit
+        self.listener("batch", lane=lane, rows=done.rows, seconds=done.seconds)
+
+    def count_skipped(self) -> None:
+        """Bring the report's skipped rows up to date."""
+        self.report.skipped_count = self.refused_rows + sum(self.locked_rows.values())
+
+    async def throttle(self, reason: str, seconds: float) -> None:
+        """Wait because the server is unwell; if the run ends meanwhile, that is why."""
+        first = self.blocked is None or self.blocked.reason != reason
+        self.blocked = RunEndError("throttled", reason)
+        if first:
+            self.listener("sweep_throttled", reason=reason, seconds=round(seconds, 3))
+        await self.wait(reason, seconds)
+
+    async def wait(self, reason: str, seconds: float) -> None:
+        """Wait outside any transaction; a stop ends the wait."""
+        self.listener("waiting", reason=reason, seconds=seconds)
+        begun = self.clock.elapsed()
+        waits = {
+            asyncio.ensure_future(self.clock.sleep(seconds)),
+            asyncio.ensure_future(self.stop.wait()),
+        }
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pending in waits:
+                pending.cancel()
+            waited = self.report.waited_seconds
+            waited[reason] = waited.get(reason, 0.0) + self.clock.elapsed() - begun
+
+    def remember(self, lane: str, cursor: Any) -> None:  # noqa: ANN401 - JSON
+        """Keep a lane's cursor for the next run."""
+        lanes: dict[str, Any] = self.report.memory.setdefault("lanes", {})
+        if cursor is None:
+            lanes.pop(lane, None)
+        else:
+            lanes[lane] = cursor

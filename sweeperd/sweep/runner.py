@@ -1,0 +1,197 @@
+"""One run of one sweep: fix the cutoff; then batch, commit, advance, count, wait.
+
+The seam between the engine and those who call it: the daemon's supervisor and the
+foreground command both drive a `Runner` through `once.run_once`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import asyncpg
+
+from sweeperd.clock import Clock
+from sweeperd.config.models import SweepConfig
+from sweeperd.errors import DatabaseUnreachableError, SweeperdError
+from sweeperd.postgres import sql
+from sweeperd.postgres.connect import Database
+from sweeperd.postgres.errors import Fault, classify, describe
+from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading
+from sweeperd.sweep.archive import TableArchive, find_archive
+from sweeperd.sweep.batch import BatchLimits
+from sweeperd.sweep.crew import Crew
+from sweeperd.sweep.guard import Facts, history_holds, unguarded, was_promoted
+from sweeperd.sweep.planner import Choice
+from sweeperd.sweep.report import Listener, Report, RunEndError
+from sweeperd.sweep.run import Run
+from sweeperd.sweep.session import Session
+from sweeperd.sweep.survey import Survey, plan, survey
+
+_DRY_RUN_LIMIT: Final = 1_000_000
+_DRY_RUN_MS: Final = 30_000
+
+
+class Runner:
+    """Runs one sweep, as its settings were when this object was made.
+
+    Args:
+        sweep: The sweep.
+        database: Where its table is.
+        clock: The host's clocks.
+        listener: Hears what happens.
+    """
+
+    def __init__(
+        self, sweep: SweepConfig, database: Database, clock: Clock, *, listener: Listener
+    ) -> None:
+        self._sweep = sweep
+        self._database = database
+        self._clock = clock
+        self._listener = listener
+
+    async def run(
+        self,
+        report: Report,
+        *,
+        stop: asyncio.Event,
+        max_rows: int | None = None,
+        release: bool = False,
+        dry_run: bool = False,
+    ) -> None:
+        """Run once and fill the report; every end but a cancellation is told there.
+
+        Args:
+            report: The caller's; its ``memory`` is what the last run left.
+            stop: When set, the run ends at the batch's edge.
+            max_rows: A cap beside the sweep's own.
+            release: Let every hold go, this once.
+            dry_run: Count, and write nothing.
+
+        Raises:
+            asyncio.CancelledError: The caller's timeout; the statement is cancelled on the
+                server, and the report tells what was committed.
+        """
+        try:
+            async with Session(self._database) as session:
+                connection = await session.get()
+                found = await self._look(connection, report)
+                holds = self._doubts(report, found)
+                if dry_run or self._sweep.dry_run:
+                    await self._count(connection, report, found, holds)
+                    return
+                self._guard(report, found, holds, release=release)
+                choices = await self._choose(connection, report, found)
+                run = self._start(report, found, stop, max_rows)
+                run.archive = await self._archive(connection, report, found)
+                session.join(run)
+                await Crew(run, choices).sweep(session)
+                _conclude(run)
+        except RunEndError as end:
+            report.end(end)
+        except SweeperdError as error:
+            report.fail(str(error), error.exit_code)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            lost = classify(error) is Fault.LOST
+            report.fail(describe(error), DatabaseUnreachableError.exit_code if lost else 1)
+
+    async def _look(self, connection: Connection, report: Report) -> Survey:
+        found = await survey(connection, self._sweep, self._database.config, self._clock)
+        report.cutoff_time = found.cutoff
+        for warning in found.warnings:
+            report.warn(warning)
+        return found
+
+    async def _choose(self, connection: Connection, report: Report, found: Survey) -> list[Choice]:
+        choices = await plan(connection, self._sweep, found)
+        report.strategy = "+".join(sorted({choice.strategy for choice in choices})) or "heap"
+        report.plan = [f"{c.leaf.relation.shown}: {c.strategy}: {c.reason}" for c in choices]
+        if choices:
+            report.reason = choices[0].reason if len(choices) == 1 else f"{len(choices)} leaves"
+        return choices
+
+    def _doubts(self, report: Report, found: Survey) -> list[str]:
+        """Return what only a person can settle."""
+        last = Facts.from_json(report.memory.get("guard"))
+        holds = [found.clock_hold] if found.clock_hold else []
+        holds += history_holds(found.facts, last, self._database.config.max_clock_skew)
+        if (
+            found.sampled
+            and not found.survivors
+            and (last is None or last.fingerprint != found.facts.fingerprint)
+        ):
+            since = "no earlier run is known" if last is None else "its settings have changed"
+            holds.append(
+                f"none of {found.sampled} sampled rows of {found.root.shown} would survive "
+                f"a cutoff of {found.cutoff:%Y-%m-%d %H:%M:%S} UTC, and {since}"
+            )
+        if was_promoted(found.facts, last):
+            self._listener("warning", reason="a standby was promoted since the last run")
+        for name in unguarded(found.facts):
+            report.warn(f"not guarded, for this role cannot read it: {name}")
+        return holds
+
+    def _guard(self, report: Report, found: Survey, holds: list[str], *, release: bool) -> None:
+        """Hold the run for doubts, unless they are let go; then keep what was seen."""
+        if holds and not release:
+            raise RunEndError("held", "; ".join(holds))
+        for reason in holds:
+            self._listener("sweep_released", reason=reason)
+        report.memory["guard"] = found.facts.as_json()
+
+    async def _archive(
+        self, connection: Connection, report: Report, found: Survey
+    ) -> TableArchive | None:
+        if self._sweep.archive_to is None:
+            return None
+        async with reading(connection):
+            return await find_archive(
+                connection, self._sweep, found.root, found.server.cutoff, report.correlation_id
+            )
+
+    async def _count(
+        self, connection: Connection, report: Report, found: Survey, holds: list[str]
+    ) -> None:
+        """Count what a run would delete: bounded, in one read."""
+        frame = Frame(f"sweeperd:{self._sweep.name}", statement_timeout_ms=_DRY_RUN_MS)
+        async with reading(connection, frame):
+            counted = sql.count(found.target, limit=_DRY_RUN_LIMIT)
+            report.expired_count = await fetchval(connection, counted)
+        for reason in holds:
+            report.warn(f"a run would be held: {reason}")
+        more = " or more" if report.expired_count == _DRY_RUN_LIMIT else ""
+        report.finish("drained", f"dry run: {report.expired_count}{more} rows would go")
+
+    def _start(
+        self, report: Report, found: Survey, stop: asyncio.Event, max_rows: int | None
+    ) -> Run:
+        caps = [cap for cap in (max_rows, self._sweep.max_rows) if cap is not None]
+        name = f"sweeperd:{report.correlation_id[:8]}:{self._sweep.name}"
+        limits = BatchLimits.of(
+            name, self._sweep.lock_timeout.total_seconds(), found.server.deadlock_seconds
+        )
+        return Run(
+            sweep=self._sweep,
+            database=self._database,
+            clock=self._clock,
+            listener=self._listener,
+            report=report,
+            stop=stop,
+            server=found.server,
+            limits=limits,
+            max_rows=min(caps, default=None),
+            key_columns=found.key_columns,
+            lockable=found.lockable,
+        )
+
+
+def _conclude(run: Run) -> None:
+    """Name the end of a whole pass: drained only when it skipped nothing."""
+    report = run.report
+    locked = sum(run.locked_rows.values())
+    if run.refused_rows:
+        report.fail(f"{run.refused_rows} rows were refused by the database and stepped over")
+    elif locked:
+        report.finish("throttled", f"{locked} expired rows are locked by other transactions")
+    else:
+        report.finish("drained")

@@ -1,0 +1,180 @@
+"""What a run learns before its first batch: server, table, cutoff, sample, doubts, plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from sweeperd.clock import Clock
+from sweeperd.config.models import DatabaseConfig, SweepConfig
+from sweeperd.errors import SweepError
+from sweeperd.postgres import catalog, sql, sql_catalog
+from sweeperd.postgres.catalog import Column, Relation, Server
+from sweeperd.postgres.predicate import Condition, Expired, cut_at_cutoff
+from sweeperd.postgres.sql import Target
+from sweeperd.postgres.transaction import Connection, Frame, fetch, fetchval, reading
+from sweeperd.sweep.expiry import expired_rows, unit_of
+from sweeperd.sweep.guard import Facts, clock_hold, fingerprint, wrong_unit
+from sweeperd.sweep.leaves import find_leaves
+from sweeperd.sweep.moments import from_micros, to_micros
+from sweeperd.sweep.planner import Choice, Leaf, choose, make_target, table_of
+
+_SAMPLE_BLOCKS: Final = 64
+_SAMPLE_ROWS: Final = 10_000
+_CLOCK_TRIES: Final = 3
+_SLOW_ROUND_TRIP: Final = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One table at one cutoff.
+
+    Attributes:
+        clock_hold: Why the two clocks are in doubt, or None.
+        sampled: Rows sampled.
+        survivors: Whether a sampled row survives; True for an empty table.
+        warnings: What the operator should know.
+    """
+
+    server: Server
+    root: Relation
+    column: Column | None
+    unit: str
+    cutoff: datetime
+    target: Target
+    leaves: tuple[Leaf, ...]
+    key_columns: tuple[str, ...]
+    facts: Facts
+    clock_hold: str | None
+    sampled: int
+    survivors: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def served(self) -> bool:
+        """Whether an index finds the column's greatest value."""
+        column = self.column
+        indexes = [index for leaf in self.leaves for index in leaf.indexes]
+        return column is not None and any(index.serves(column) for index in indexes)
+
+    @property
+    def lockable(self) -> bool:
+        """Whether this role may lock rows (SELECT ... FOR UPDATE needs UPDATE)."""
+        return all(leaf.relation.lockable for leaf in self.leaves)
+
+
+async def read_clock(
+    connection: Connection, clock: Clock, config: DatabaseConfig
+) -> tuple[Server, str | None]:
+    """Fix the cutoff and compare the two clocks; a slow round trip is tried again."""
+    for _ in range(_CLOCK_TRIES):
+        before = clock.now()
+        cutoff: int = await fetchval(connection, sql.Statement(sql_catalog.CLOCK))
+        after = clock.now()
+        if (after - before).total_seconds() < _SLOW_ROUND_TRIP:
+            break
+    hold = clock_hold(from_micros(cutoff), (before, after), config.max_clock_skew)
+    return replace(await catalog.read_server(connection), cutoff=cutoff), hold
+
+
+async def survey(
+    connection: Connection, sweep: SweepConfig, database: DatabaseConfig, clock: Clock
+) -> Survey:
+    """Read all that a run must know; one short transaction with its own timeout.
+
+    Raises:
+        SweepError: Table, column, type, unit or privilege forbid the sweep.
+    """
+    async with reading(connection, Frame(f"sweeperd:{sweep.name}")):
+        server, held = await read_clock(connection, clock, database)
+        elapsed = clock.elapsed()
+        root = await catalog.find_table(connection, sweep.table)
+        cutoff = from_micros(server.cutoff)
+        column, unit, expired = await _expiry(connection, sweep, root, cutoff)
+        warnings: list[str] = []
+        target = make_target(table_of(root, root, whole=root.kind == "p"), expired, sweep)
+        leaves = await find_leaves(connection, root, column, target, warnings)
+        if target.two_steps and not all(leaf.relation.lockable for leaf in leaves):
+            raise SweepError(
+                f"where or condition may read other tables, so rows of {root.shown} must be "
+                "locked first, and this role may not",
+                cure=f"GRANT UPDATE ON {root.shown} TO {server.role}",
+            )
+        wal = None
+        if not server.in_recovery:
+            wal = await catalog.optional(connection, sql_catalog.WAL_POSITION)
+        facts = Facts(
+            fingerprint=fingerprint(sweep),
+            cutoff=server.cutoff,
+            elapsed=elapsed,
+            boot=clock.boot(),
+            system_identifier=server.system_identifier,
+            timeline=server.timeline,
+            wal=wal,
+            oid=root.oid,
+        )
+        found = Survey(
+            server=server,
+            root=root,
+            column=column,
+            unit=unit,
+            cutoff=cutoff,
+            target=target,
+            leaves=tuple(leaves),
+            key_columns=await catalog.primary_key(connection, root.oid),
+            facts=facts,
+            clock_hold=held,
+            sampled=0,
+            survivors=True,
+            warnings=tuple(warnings),
+        )
+        return await _sampled(connection, found)
+
+
+async def _expiry(
+    connection: Connection, sweep: SweepConfig, root: Relation, cutoff: datetime
+) -> tuple[Column | None, str, Expired | Condition]:
+    """Return the column, its unit and what makes a row expired."""
+    if sweep.condition is not None:
+        pieces = cut_at_cutoff(sweep.condition)
+        return None, "condition", Condition(pieces, to_micros(cutoff))
+    columns = await catalog.read_columns(connection, root.oid)
+    column = catalog.find_column(columns, root.shown, sweep.column or "")
+    type_name = column.base or column.shown
+    unit = unit_of(sweep, type_name)
+    ordered = unit == "iso8601" and await catalog.sorts_as_time(connection, column)
+    expired = expired_rows(
+        sweep, column=column.name, type_name=type_name, cutoff=cutoff, time_ordered=ordered
+    )
+    return column, unit, expired
+
+
+async def _sampled(connection: Connection, found: Survey) -> Survey:
+    """Sample the table: are the numbers times, and would any row survive?
+
+    Raises:
+        SweepError: The numbers are no times in the sweep's unit.
+    """
+    blocks = sum(leaf.blocks for leaf in found.leaves)
+    percent = 100.0 * _SAMPLE_BLOCKS / blocks if blocks > _SAMPLE_BLOCKS else 100.0
+    sampled = sql.sample(found.target, percent=percent, limit=_SAMPLE_ROWS)
+    rows = await fetch(connection, sampled)
+    if not rows and percent < 100.0:  # noqa: PLR2004 - thinned to nothing
+        rows = await fetch(connection, sql.sample(found.target, percent=100.0, limit=_SAMPLE_ROWS))
+    name = found.column.name if found.column else ""
+    if wrong := wrong_unit(found.unit, [row["value"] for row in rows]):
+        raise SweepError(f"column {name} of {found.root.shown}: {wrong}", cure="correct unit")
+    survivors = not rows or any(not row["expired"] for row in rows)
+    served = [
+        i for leaf in found.leaves for i in leaf.indexes if found.column and i.serves(found.column)
+    ]
+    if not survivors and served:
+        survivors = not await fetchval(connection, sql.newest(found.target))
+    return replace(found, sampled=len(rows), survivors=survivors)
+
+
+async def plan(connection: Connection, sweep: SweepConfig, found: Survey) -> list[Choice]:
+    """Choose the strategy of each leaf."""
+    async with reading(connection, Frame(f"sweeperd:{sweep.name}")):
+        return [await choose(connection, sweep, leaf, found.column) for leaf in found.leaves]

@@ -1,0 +1,185 @@
+"""A sweep without a database: settings, a runner that does as told, and records in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from sweeperd.binding import Binding
+from sweeperd.errors import EXIT_UNAVAILABLE, DatabaseUnreachableError
+from sweeperd.outage import Outage
+from sweeperd.state import SweepRecord
+
+if TYPE_CHECKING:
+    from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
+
+    from sweeperd.schedule import WallWindow
+    from sweeperd.sweep.report import Listener, Report
+    from tests.daemon.fake_clock import FakeClock
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The part of a sweep's settings that the daemon itself reads."""
+
+    name: str = "sessions"
+    database: str = "app"
+    interval: timedelta = timedelta(hours=6)
+    timeout: timedelta = timedelta(seconds=30)
+    catch_up: timedelta = timedelta(minutes=1)
+    jitter: timedelta = timedelta()
+    window: WallWindow | None = None
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class DatabaseSettings:
+    name: str = "app"
+    dsn: str = "postgresql:///app"
+
+
+def sweep_config(**changes: Any) -> SweepConfig:  # noqa: ANN401 - any field
+    return cast("SweepConfig", Settings(**changes))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A configuration."""
+
+    sweeps: dict[str, SweepConfig]
+    databases: dict[str, DatabaseSettings]
+
+
+def config(*sweeps: SweepConfig, databases: tuple[DatabaseSettings, ...] = ()) -> Config:
+    known = databases or (DatabaseSettings(),)
+    return cast(
+        "Config",
+        Whole({one.name: one for one in sweeps}, {one.name: one for one in known}),
+    )
+
+
+class Memory:
+    """Records that live as long as the test."""
+
+    def __init__(self, **records: SweepRecord) -> None:
+        self.records = records
+        self.touched = 0
+
+    def record(self, name: str) -> SweepRecord:
+        return self.records.get(name, SweepRecord())
+
+    def note(self, name: str, record: SweepRecord) -> None:
+        self.records[name] = record
+
+    def touch(self) -> None:
+        self.touched += 1
+
+
+@dataclass
+class Call:
+    """What a scripted run was given."""
+
+    sweep: SweepConfig
+    report: Report
+    stop: asyncio.Event
+    release: bool
+    listener: Listener
+
+
+Behaviour = Callable[[Call], Awaitable[None]]
+
+
+@dataclass
+class ScriptedLink:
+    """A database that behaves as the test says, run by run; the last behaviour stays."""
+
+    clock: FakeClock
+    behaviours: list[Behaviour] = field(default_factory=list)
+    reachable: bool = True
+    starts: list[float] = field(default_factory=list)
+    probes: list[float] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    at_once: int = 0
+    most_at_once: int = 0
+
+    async def probe(self) -> None:
+        self.probes.append(self.clock.elapsed())
+        if not self.reachable:
+            raise DatabaseUnreachableError("database app: cannot connect")
+
+    async def run(
+        self,
+        sweep: SweepConfig,
+        report: Report,
+        *,
+        stop: asyncio.Event,
+        release: bool,
+        listener: Listener,
+    ) -> None:
+        call = Call(sweep, report, stop, release, listener)
+        self.starts.append(self.clock.elapsed())
+        self.calls.append(call)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            if not self.reachable:
+                report.fail("database app: cannot connect", EXIT_UNAVAILABLE)
+                return
+            report.cutoff_time = self.clock.now()
+            behaviour = self.behaviours[0] if self.behaviours else drains
+            if len(self.behaviours) > 1:
+                self.behaviours.pop(0)
+            await behaviour(call)
+        finally:
+            self.at_once -= 1
+
+
+async def drains(call: Call) -> None:
+    call.report.deleted_count, call.report.batches = 3, 1
+    call.report.finish("drained")
+
+
+async def times_out(call: Call) -> None:
+    call.report.batches = 2
+    call.report.finish("timed_out", "the timeout is over")
+
+
+async def waits_for_its_stop(call: Call) -> None:
+    await call.stop.wait()
+    call.report.finish("stopped", "asked to stop")
+
+
+async def never_ends(_call: Call) -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+def lasts(clock: FakeClock, seconds: float) -> Behaviour:
+    async def run(call: Call) -> None:
+        await clock.sleep(seconds)
+        call.report.finish("drained")
+
+    return run
+
+
+def bind(sweep: SweepConfig, link: ScriptedLink) -> Binding:
+    outage = Outage(
+        sweep.database, link.probe, link.clock, on_change=lambda: None, draw=lambda: 1.0
+    )
+    return Binding(sweep, link.run, outage)
+
+
+def ago(clock: FakeClock, **past: float) -> SweepRecord:
+    return SweepRecord(last_start=clock.now() - timedelta(**past), last_outcome="drained")
+
+
+def noon(day: int = 15) -> datetime:
+    return datetime(2026, 1, day, 12, tzinfo=UTC)
+
+
+def settings_of(database: DatabaseSettings) -> DatabaseConfig:
+    return cast("DatabaseConfig", database)

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from sweeperd.fleet import Changes, Fleet
+from sweeperd.requests import Request
+from tests.daemon.fake_clock import FakeClock
+from tests.daemon.scripted import (
+    HOUR,
+    DatabaseSettings,
+    Memory,
+    ScriptedLink,
+    config,
+    drains,
+    lasts,
+    sweep_config,
+    waits_for_its_stop,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sweeperd.config.models import DatabaseConfig
+
+A = sweep_config(name="a")
+B = sweep_config(name="b")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def link(clock: FakeClock) -> ScriptedLink:
+    return ScriptedLink(clock)
+
+
+@asynccontextmanager
+async def fleet_on(link: ScriptedLink) -> AsyncIterator[Fleet]:
+    fleet = Fleet(lambda _: link, Memory(), link.clock)
+    try:
+        yield fleet
+    finally:
+        fleet.stop()
+        await fleet.ended()
+        await fleet.close()
+
+
+def names(link: ScriptedLink) -> list[str]:
+    return [call.sweep.name for call in link.calls]
+
+
+async def test_a_reload_starts_new_ends_removed_and_spares_unchanged(
+    clock: FakeClock, link: ScriptedLink
+) -> None:
+    async with fleet_on(link) as fleet:
+        assert fleet.apply(config(A, B)) == Changes(["a", "b"], [], [])
+        await clock.sleep(HOUR)
+        c = sweep_config(name="c")
+        faster = sweep_config(name="b", interval=timedelta(hours=1))
+        assert fleet.apply(config(A, faster, c)) == Changes(["c"], ["b"], [])
+        await clock.sleep(1)
+        assert sorted(names(link)) == ["a", "b", "b", "c"]
+        assert fleet.apply(config(faster, c)) == Changes([], [], ["a"])
+        await clock.sleep(5 * HOUR)
+        assert names(link).count("a") == 1
+        assert fleet.apply(config(faster, c)) == Changes([], [], [])
+
+
+async def test_a_disabled_sweep_does_not_run(clock: FakeClock, link: ScriptedLink) -> None:
+    async with fleet_on(link) as fleet:
+        fleet.apply(config(A, sweep_config(name="b", enabled=False)))
+        await clock.sleep(HOUR)
+
+    assert names(link) == ["a"]
+
+
+async def test_a_sweep_removed_and_put_back_in_a_run_never_runs_twice_at_a_time(
+    clock: FakeClock, link: ScriptedLink
+) -> None:
+    link.behaviours = [lasts(clock, 20)]  # it has no edge before its end
+    async with fleet_on(link) as fleet:
+        fleet.apply(config(A))
+        await clock.sleep(1)
+        for _ in range(3):
+            fleet.apply(config())
+            fleet.apply(config(A))
+        await clock.sleep(7 * HOUR)
+
+    assert link.most_at_once == 1
+    assert [start - link.starts[0] for start in link.starts] == [0, 6 * HOUR]
+
+
+async def test_six_hundred_reloads_break_nothing(clock: FakeClock, link: ScriptedLink) -> None:
+    link.behaviours = [lasts(clock, 0.05)]
+    async with fleet_on(link) as fleet:
+        for number in range(600):
+            seconds = 1 + number % 3
+            fleet.apply(config(A, sweep_config(name="b", interval=timedelta(seconds=seconds))))
+            await clock.sleep(0.1)
+        assert fleet.ailments(asyncio.get_running_loop().time()) == []
+        assert names(link).count("a") == 1
+        assert 20 <= names(link).count("b") <= 60
+
+
+async def test_a_changed_database_gives_its_sweeps_a_new_link(clock: FakeClock) -> None:
+    made: list[ScriptedLink] = []
+
+    def connect(_settings: DatabaseConfig) -> ScriptedLink:
+        made.append(ScriptedLink(clock))
+        return made[-1]
+
+    fleet = Fleet(connect, Memory(), clock)
+    fleet.apply(config(A))
+    await clock.sleep(HOUR)
+    moved = DatabaseSettings(dsn="postgresql://other/app")
+    assert fleet.apply(config(A, databases=(moved,))).changed == ["a"]
+    assert fleet.apply(config(A, databases=(moved,))).changed == []
+    await clock.sleep(6 * HOUR)
+    fleet.stop()
+    await fleet.ended()
+    await fleet.close()
+
+    assert [len(link.starts) for link in made] == [1, 1]
+
+
+async def test_a_dead_loop_is_an_ailment_and_a_reload_cures_it(
+    clock: FakeClock, link: ScriptedLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fleet_on(link) as fleet:
+        fleet.apply(config(A))
+        await clock.sleep(1)
+        member = fleet._members["a"]
+        with monkeypatch.context() as patch, capture_logs() as logs:
+            patch.setattr(member.supervisor, "_nap", lambda _: 1 / 0)
+            member.supervisor.wake()
+            await asyncio.wait([member.task])
+            await clock.sleep(1)
+        assert [log["event"] for log in logs] == ["sweep_loop_died"]
+        now = asyncio.get_running_loop().time()
+        assert fleet.ailments(now) == ["the loop of sweep a has died"]
+        assert fleet.apply(config(A)).added == ["a"]
+        assert fleet.ailments(now) == []
+
+
+async def test_a_run_far_over_its_time_is_an_ailment_even_of_a_removed_sweep(
+    clock: FakeClock, link: ScriptedLink
+) -> None:
+    link.behaviours = [lasts(clock, 20)]
+    async with fleet_on(link) as fleet:
+        fleet.apply(config(A))
+        await clock.sleep(1)
+        now = asyncio.get_running_loop().time()
+        assert fleet.ailments(now + 30) == []
+        expected = ["a run of sweep a has outlived its timeout by 30 s"]
+        assert fleet.ailments(now + 61) == expected
+        fleet.apply(config())
+        assert fleet.ailments(now + 61) == expected
+
+
+async def test_the_status_is_plain_words(clock: FakeClock, link: ScriptedLink) -> None:
+    link.behaviours = [waits_for_its_stop, drains]
+    async with fleet_on(link) as fleet:
+        fleet.apply(config(A))
+        await clock.sleep(1)
+        assert fleet.status() == "1 sweep; sweeping a"
+        fleet.ask(Request("hold", "a", "audit"))
+        await clock.sleep(1)
+        assert fleet.status() == "1 sweep; held a"
+        fleet.ask(Request("release", "a"))
+        await clock.sleep(1)
+        assert fleet.status() == "1 sweep; next a at 2026-01-15 18:00 UTC"
+        link.reachable = False
+        fleet.apply(config(A, *(sweep_config(name=name) for name in "bcdef")))
+        await clock.sleep(1)
+        assert fleet.status() == "6 sweeps; waiting for database app"
+
+
+async def test_sweeps_on_one_lost_database_wait_together(
+    clock: FakeClock, link: ScriptedLink
+) -> None:
+    link.reachable = False
+    with capture_logs() as logs:
+        async with fleet_on(link) as fleet:
+            fleet.apply(config(A, B))
+            await clock.sleep(3 * HOUR)
+            link.reachable = True
+            back = clock.elapsed()
+            await clock.sleep(HOUR)
+    assert names(link) == ["a", "a", "b"]  # what one has found out, the other does not try
+    assert all(start - back <= 30 for start in link.starts[1:])
+    told = [log["event"] for log in logs if log["event"].startswith("database")]
+    assert told == ["database_lost", "database_back"]
+
+
+async def test_a_request_for_nobody_is_told(link: ScriptedLink) -> None:
+    with capture_logs() as logs:
+        async with fleet_on(link) as fleet:
+            fleet.ask(Request("hold", "nobody"))
+
+    assert [log["event"] for log in logs] == ["request_ignored"]

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from sweeperd.state import (
+    HISTORY_LENGTH,
+    STATE_FILE,
+    StateLockedError,
+    StateStore,
+    StateUnreadableError,
+    SweepRecord,
+    read_records,
+)
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+RECORD = SweepRecord(
+    last_start=datetime(2026, 1, 15, 12, tzinfo=UTC),
+    last_outcome="timed_out",
+    left_over=True,
+    memory={"cursor": {"leaf": [1, "é"]}},
+    held="no sampled row would survive",
+    held_by="guard",
+    history=({"deleted_count": 3},),
+    boot="boot-1",
+    started_elapsed=12.5,
+)
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    StateStore(tmp_path).save({"a": RECORD, "b": SweepRecord()})
+
+    assert StateStore(tmp_path).load() == {"a": RECORD, "b": SweepRecord()}
+
+
+def test_a_reader_never_writes(tmp_path: Path) -> None:
+    assert read_records(tmp_path) == {}
+    assert list(tmp_path.iterdir()) == []
+    StateStore(tmp_path).save({"a": RECORD})
+    before = {path: path.stat() for path in tmp_path.iterdir()}
+
+    assert read_records(tmp_path) == {"a": RECORD}
+    assert {path: path.stat() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00\xff",
+        b"[]",
+        b"{}",
+        b'{"version": 1}',
+        b'{"version": 1, "sweeps": {"a": 5}}',
+        b'{"version": 1, "sweeps": {"a": {"last_start": 5}}}',
+        b'{"version": 1, "sweeps": {"a": {"last_start": "yesterday"}}}',
+        b'{"version": 1, "sweeps": {"a": {"last_start": "2026-01-01T00:00:00"}}}',
+    ],
+)
+def test_a_damaged_file_is_kept_aside_and_the_daemon_goes_on(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / STATE_FILE).write_bytes(content)
+    with pytest.raises(StateUnreadableError):
+        read_records(tmp_path)
+
+    with capture_logs() as logs:
+        assert StateStore(tmp_path).load() == {}
+    assert [log["event"] for log in logs] == ["state_set_aside"]
+    assert (tmp_path / "state.json.damaged").read_bytes() == content
+
+
+def test_a_newer_versions_file_is_kept_aside(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / STATE_FILE).write_text(json.dumps({"version": 2 + number, "sweeps": []}))
+        with capture_logs() as logs:
+            assert StateStore(tmp_path).load() == {}
+        assert "version" in logs[0]["reason"]
+
+    assert (tmp_path / "state.json.newer").exists()
+    assert (tmp_path / "state.json.newer.2").exists()
+
+
+def test_fields_of_an_older_version_may_be_missing(tmp_path: Path) -> None:
+    (tmp_path / STATE_FILE).write_text('{"version": 1, "sweeps": {"a": {}}}')
+
+    assert read_records(tmp_path) == {"a": SweepRecord()}
+
+
+def test_only_the_newest_runs_are_kept(tmp_path: Path) -> None:
+    history = tuple({"run": number} for number in range(50))
+    StateStore(tmp_path).save({"a": SweepRecord(history=history)})
+
+    assert read_records(tmp_path)["a"].history == history[-HISTORY_LENGTH:]
+
+
+def test_a_full_disk_is_told_once_and_so_is_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = StateStore(tmp_path)
+    store.save({"a": RECORD})
+    real = os.fsync
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with capture_logs() as logs:
+        monkeypatch.setattr(os, "fsync", full)
+        assert not store.save({})
+        assert not store.save({})
+        monkeypatch.setattr(os, "fsync", real)
+        assert read_records(tmp_path) == {"a": RECORD}
+        assert store.save({})
+        assert store.save({})
+    assert [log["event"] for log in logs] == ["state_not_saved", "state_saved_again"]
+    assert [path.name for path in tmp_path.iterdir()] == [STATE_FILE]
+
+
+def _hold(directory: Path, pipe: Connection) -> None:
+    with StateStore(directory).locked():
+        pipe.send(os.getpid())
+        pipe.recv()
+
+
+def test_a_second_daemon_is_refused_with_the_firsts_pid(tmp_path: Path) -> None:
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    other = multiprocessing.get_context("spawn").Process(target=_hold, args=(tmp_path, theirs))
+    other.start()
+    try:
+        pid = ours.recv()
+        with (
+            pytest.raises(StateLockedError, match=f"pid {pid}") as caught,
+            StateStore(tmp_path).locked(),
+        ):
+            pass
+        assert caught.value.exit_code == 78
+    finally:
+        ours.send("go")
+        other.join()
+        ours.close()
+        theirs.close()
+
+    with StateStore(tmp_path).locked():  # free again, although the lock file stays
+        pass
+
+
+def test_a_directory_that_cannot_be_used_is_an_error_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with (
+        pytest.raises(StateLockedError, match="cannot be used"),
+        StateStore(tmp_path / "file" / "state").locked(),
+    ):
+        pass
+
+
+def test_the_directory_is_made(tmp_path: Path) -> None:
+    with StateStore(tmp_path / "a" / "b").locked():
+        assert (tmp_path / "a" / "b").is_dir()
