@@ -11,6 +11,8 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
+from sweeperd.config.wording import shown
+
 LONGEST: Final = timedelta(days=365_250)
 EXAMPLES: Final = 'such as "30s", "15min", "6h" or "90d"'
 
@@ -57,8 +59,15 @@ def parse_duration(text: str) -> timedelta:
         The length, exact to the microsecond, at most 365250 days.
 
     Raises:
-        ValueError: It is no such span; the text says what to write instead.
+        ValueError: It is no such span; the text shows it and says what to write instead.
     """
+    try:
+        return _parse(text)
+    except ValueError as error:
+        raise ValueError(f"{shown(text)} {error}") from None
+
+
+def _parse(text: str) -> timedelta:
     stripped = text.strip()
     if not stripped:
         raise ValueError(f"is empty; write a number with its unit, {EXAMPLES}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from sweeperd.config.wording import shown
+
 LARGEST: Final = 2**63 - 1
 
 _BYTES: Final = {"B": 1, "kB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
@@ -21,8 +23,15 @@ def parse_size(text: str) -> int:
         Bytes.
 
     Raises:
-        ValueError: It is no such size; the text says what to write instead.
+        ValueError: It is no such size; the text shows it and says what to write instead.
     """
+    try:
+        return _parse(text)
+    except ValueError as error:
+        raise ValueError(f"{shown(text)} {error}") from None
+
+
+def _parse(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         raise ValueError('is no size; write a whole number with B, kB, MB, GB or TB: "64MB"')

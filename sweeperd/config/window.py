@@ -13,6 +13,8 @@ from functools import cache
 from typing import Final, Self
 from zoneinfo import ZoneInfo
 
+from sweeperd.config.wording import shown
+
 _TEXT: Final = re.compile(
     r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})(?:\s+([A-Za-z0-9_+/-]+))?", re.ASCII
 )
@@ -32,8 +34,7 @@ def find_zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise ValueError(
-            f'has the unknown time zone {name!r}; write an IANA name such as "UTC" or'
-            ' "Europe/Berlin"'
+            f'{shown(name)} is no time zone; write an IANA name such as "UTC" or "Europe/Berlin"'
         ) from None
 
 
@@ -62,17 +63,20 @@ class Window:
         """
         found = _TEXT.fullmatch(text.strip())
         if found is None:
-            raise ValueError('is no window; write "01:00-05:00 Europe/Berlin"')
+            raise ValueError(f'{shown(text)} is no window; write "01:00-05:00 Europe/Berlin"')
         start_hour, start_minute, end_hour, end_minute = (int(part) for part in found.groups()[:4])
         if (end_hour, end_minute) == (24, 0):
             end_hour = 0
         try:
             start, end = time(start_hour, start_minute), time(end_hour, end_minute)
         except ValueError:
-            raise ValueError("has an impossible time; hours go to 23 and minutes to 59") from None
+            raise ValueError(
+                f"{shown(text)} has an impossible time; hours go to 23 and minutes to 59"
+            ) from None
         if start == end and (start, int(found.group(3))) != (time(0), 24):
             raise ValueError(
-                "starts and ends at the same minute; leave the window out to run at any time"
+                f"{shown(text)} starts and ends at the same minute; leave the window out to run"
+                " at any time"
             )
         zone = found.group(5) or "UTC"
         find_zone(zone)

@@ -1,0 +1,62 @@
+# sweeperd: `make` lists the targets
+SHELL := /bin/sh
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
+APT := postgresql-15 pgbouncer libsystemd-dev pkg-config gcc python3-dev python3-venv
+.DEFAULT_GOAL := help
+.PHONY: help install test check fmt bench demo apt clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  \1\t/' | expand -t 14
+
+install: $(STAMP)  ## make .venv with sweeperd and its development tools
+
+$(STAMP): pyproject.toml sweeperd/__init__.py
+	@echo "making $(VENV): takes a minute, the packages come from the registry"
+	@found=; for p in $(PYTHONS); do \
+	  if command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	  then found=$$p; break; fi; done; \
+	if [ -z "$$found" ]; then echo "sweeperd needs Python 3.11 or newer: apt-get install python3" >&2; exit 1; fi; \
+	if ! $$found -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "this Python cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; fi; \
+	[ -x $(PY) ] && $(PY) -c 'import pip' 2>/dev/null || $$found -m venv --clear $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	@$(PY) -m pip install --quiet --disable-pip-version-check -e '.[journal]' >/dev/null 2>&1 \
+	  || echo "without cysystemd (make apt, then make clean install): the journal gets plain lines"
+	@touch $@
+
+test:  ## run the tests on real servers (makes .venv first)
+	@echo "testing sweeperd on real PostgreSQL servers; a few minutes"
+	@$(MAKE) --no-print-directory install
+	@$(PY) -m pytest -q
+
+check: $(STAMP)  ## lint, types, layers
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-cache
+
+fmt: $(STAMP)  ## format the code
+	@$(VENV)/bin/ruff check --fix . || true
+	@$(VENV)/bin/ruff format .
+
+bench: $(STAMP)  ## measure against the named peers; writes bench/results.json
+	@$(PY) -m bench
+
+demo: $(STAMP)  ## see the daemon at work on a throw-away PostgreSQL, for a minute
+	@$(VENV)/bin/sweeperd demo
+
+apt:  ## install the system packages that some tests need (root)
+	@if [ "$$(id -u)" != 0 ]; then \
+	  echo "make apt installs: $(APT)"; echo "run it as root: sudo make apt" >&2; exit 1; fi
+	@dpkg -s $(APT) >/dev/null 2>&1 || { \
+	  mkdir -p /etc/postgresql-common && \
+	  { [ -e /etc/postgresql-common/createcluster.conf ] || \
+	    echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf; }; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(APT); }
+	@systemctl disable --now pgbouncer postgresql >/dev/null 2>&1 || true
+
+clean:  ## remove .venv and what tools leave
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

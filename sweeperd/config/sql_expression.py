@@ -1,0 +1,129 @@
+"""Proves that a text the operator wrote is, to PostgreSQL's lexer, one balanced expression.
+
+It is put between parentheses into our statements, so it must not be able to leave them. The
+rules are those of the lexer ("Lexical Structure" in PostgreSQL's manual); where they depend on
+a server setting or version, the text is refused rather than guessed at.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_OPENING: Final = {"(": ")", "[": "]"}
+_CLOSING: Final = {")": "(", "]": "["}
+# to the lexer every character outside ASCII is a letter, blanks included
+_WORD: Final = re.compile(r"[A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_$\u0080-\U0010ffff]*")
+_DOLLAR: Final = re.compile(r"\$([A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_\u0080-\U0010ffff]*)?\$")
+_ODD_BACKSLASHES: Final = re.compile(r"(?<!\\)(?:\\\\)*\\$")
+
+
+def check_expression(text: str) -> str | None:
+    """Return why the text is not one balanced SQL expression; None when it is.
+
+    This is lexical: the server still judges grammar, names and types.
+    """
+    if "\0" in text:
+        return "contains a NUL character; take it out"
+    if not text.strip():
+        return "is empty; write an SQL condition or leave the key out"
+    try:
+        _Scan(text).run()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+class _Scan:
+    """One walk over the text; raises ValueError with the first fault."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.open: list[str] = []
+
+    def run(self) -> None:
+        while self.at < len(self.text):
+            self._step()
+        if self.open:
+            raise ValueError(
+                f'leaves "{self.open[-1]}" open; close it with "{_OPENING[self.open[-1]]}"'
+            )
+
+    def _step(self) -> None:
+        character = self.text[self.at]
+        if self.text.startswith(("--", "/*"), self.at):
+            raise ValueError("contains a comment; write comments with # in the TOML file")
+        if character == "'":
+            self._plain_string()
+        elif character == '"':
+            self._quoted_name()
+        elif character == "$":
+            self._dollar_string()
+        elif word := _WORD.match(self.text, self.at):
+            self.at = word.end()
+            if word.group().lower() == "e" and self.text.startswith("'", self.at):
+                self._escape_string()
+        else:
+            self._punctuation(character)
+            self.at += 1
+
+    def _punctuation(self, character: str) -> None:
+        if character in _OPENING:
+            self.open.append(character)
+        elif character in _CLOSING:
+            if not self.open or self.open.pop() != _CLOSING[character]:
+                raise ValueError(
+                    f'closes "{character}" without "{_CLOSING[character]}" before it; it must be'
+                    " one expression"
+                )
+        elif character == ";":
+            raise ValueError('contains ";"; it must be one expression, not a statement')
+        elif character == "\\":
+            raise ValueError("contains a backslash outside a string; take it out")
+        elif character == "," and not self.open:
+            raise ValueError('contains "," outside parentheses; combine conditions with AND or OR')
+
+    def _plain_string(self) -> None:
+        end = self._find("'", self.at + 1)
+        if _ODD_BACKSLASHES.search(self.text[self.at + 1 : end]):
+            # standard_conforming_strings decides whether this quote ends the string
+            raise ValueError(
+                r"contains \' in a plain string, whose meaning depends on the server; double the"
+                r" quote ('') or write E'...'"
+            )
+        # a doubled quote continues the string: the next step reads it as another one
+        self.at = end + 1
+
+    def _escape_string(self) -> None:
+        self.at += 1
+        while self.at < len(self.text):
+            character = self.text[self.at]
+            if character == "\\":
+                self.at += 2
+            elif self.text.startswith("''", self.at):
+                self.at += 2
+            elif character == "'":
+                self.at += 1
+                return
+            else:
+                self.at += 1
+        raise ValueError("leaves the quote ' open; close it")
+
+    def _quoted_name(self) -> None:
+        self.at = self._find('"', self.at + 1) + 1
+
+    def _dollar_string(self) -> None:
+        tag = _DOLLAR.match(self.text, self.at)
+        if tag is None:
+            raise ValueError('contains "$" outside a string; parameters cannot be used here')
+        end = self.text.find(tag.group(), tag.end())
+        if end < 0:
+            raise ValueError(f"leaves the quote {tag.group()} open; close it")
+        self.at = end + len(tag.group())
+
+    def _find(self, quote: str, start: int) -> int:
+        end = self.text.find(quote, start)
+        if end < 0:
+            raise ValueError(f"leaves the quote {quote} open; close it")
+        return end

@@ -1,0 +1,127 @@
+"""Real servers for the tests: one a session, a fresh database for each test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from sweeperd.config.models import DatabaseConfig
+from sweeperd.postgres.connect import Database
+from sweeperd.postgres.server import Installation, Server
+from tests.parts import fail_skips_in_ci, need
+
+_numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "every_server: also on the system's PostgreSQL 15")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "server" in metafunc.fixturenames:
+        every = metafunc.definition.get_closest_marker("every_server")
+        origins = (
+            ["wheel", pytest.param("system15", marks=need("system15"))] if every else ["wheel"]
+        )
+        metafunc.parametrize("server", origins, indirect=True, scope="session")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
+    report = yield
+    return fail_skips_in_ci(report)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[dict[str, Server]]:
+    running: dict[str, Server] = {}
+    yield running
+    for server in running.values():
+        server.stop(immediate=True)
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Server:
+    origin: str = request.param
+    if origin not in servers:
+        found = Installation.wheel() if origin == "wheel" else Installation.system(15)
+        server = Server(found or Installation.find(), {"autovacuum": "off"})
+        server.create()
+        server.start()
+        servers[origin] = server
+    return servers[origin]
+
+
+class TestDatabase:
+    """A database of one test."""
+
+    __test__ = False
+
+    def __init__(self, server: Server, name: str) -> None:
+        self.server = server
+        self.name = name
+        self.dsn = server.dsn(name)
+        self._connections: list[Any] = []
+        self._roles: list[str] = []
+        self._own: Any = None
+
+    def dsn_for(self, role: str) -> str:
+        return self.server.dsn(self.name, role)
+
+    async def connect(self) -> Any:
+        """Open a plain connection; it is closed with the test."""
+        connection = await asyncpg.connect(self.dsn)
+        self._connections.append(connection)
+        return connection
+
+    async def integer_times(self) -> Any:
+        """Open a connection as the engine does: instants and days are integers."""
+        if self._own is None:
+            database = Database(DatabaseConfig(name="app", dsn=self.dsn))
+            self._own = await database.connect()
+            self._connections.append(self._own)
+        return self._own
+
+    async def first(self) -> Any:
+        return self._connections[0] if self._connections else await self.connect()
+
+    async def execute(self, query: str, *args: Any) -> str:
+        return str(await (await self.first()).execute(query, *args))
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        return list(await (await self.first()).fetch(query, *args))
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        return await (await self.first()).fetchval(query, *args)
+
+    async def role(self, hint: str = "role") -> str:
+        """Create a role that may log in and nothing more."""
+        name = f"{hint}_{next(_numbers)}"
+        await self.execute(f'CREATE ROLE "{name}" LOGIN')
+        self._roles.append(name)
+        return name
+
+    async def end(self) -> None:
+        for connection in self._connections:
+            connection.terminate()
+        admin = await asyncpg.connect(self.server.dsn())
+        await admin.execute(f'DROP DATABASE "{self.name}" WITH (FORCE)')
+        for role in self._roles:
+            await admin.execute(f'DROP ROLE "{role}"')
+        await admin.close()
+
+
+@pytest.fixture
+async def database(server: Server) -> AsyncIterator[TestDatabase]:
+    name = f"test_{next(_numbers)}"
+    admin = await asyncpg.connect(server.dsn())
+    await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+    await admin.close()
+    made = TestDatabase(server, name)
+    yield made
+    await made.end()

@@ -1,0 +1,66 @@
+"""Runs the real engine on a test's database."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sweeperd.clock import Clock, SystemClock
+from sweeperd.config.models import DatabaseConfig, SweepConfig
+from sweeperd.postgres.connect import Database
+from sweeperd.sweep.once import run_once
+from sweeperd.sweep.report import Report
+from sweeperd.sweep.runner import Runner
+
+
+@dataclass
+class Heard:
+    """A listener that keeps what it hears."""
+
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        self.events.append((event, fields))
+
+    def named(self, event: str) -> list[dict[str, Any]]:
+        return [fields for name, fields in self.events if name == event]
+
+
+def settings(**given: Any) -> SweepConfig:
+    plain = {
+        "name": "s",
+        "database": "app",
+        "table": "public.t",
+        "column": "expires_at",
+        "keep": timedelta(0),
+    }
+    return SweepConfig(**(plain | given))
+
+
+async def sweep(
+    dsn: str,
+    *,
+    heard: Heard | None = None,
+    memory: dict[str, Any] | None = None,
+    stop: asyncio.Event | None = None,
+    clock: Clock | None = None,
+    release: bool = True,
+    dry_run: bool = False,
+    **given: Any,
+) -> Report:
+    """Run one sweep to its end; holds are let go unless a test is about them."""
+    one = settings(**given)
+    database = Database(DatabaseConfig(name="app", dsn=dsn, max_connections=8))
+    report = Report(one.name, "00000000-test", memory=memory if memory is not None else {})
+    await run_once(
+        Runner(one, database, clock or SystemClock(), listener=heard or Heard()),
+        report,
+        timeout=one.timeout.total_seconds(),
+        stop=stop or asyncio.Event(),
+        clock=clock or SystemClock(),
+        release=release,
+        dry_run=dry_run,
+    )
+    return report
