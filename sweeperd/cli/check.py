@@ -24,6 +24,7 @@ from sweeperd.postgres import catalog
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.errors import describe
 from sweeperd.postgres.transaction import Connection, reading
+from sweeperd.sentences import counted
 from sweeperd.sweep.preflight import Finding, preflight
 
 Level = Literal["ok", "warning", "error"]
@@ -65,23 +66,30 @@ def check(
         click.echo(render(config), nl=False)
         if offline:
             return
-    names = ", ".join(str(path) for path in config.files)
-    lines = [Line("ok", "config", f"{names}: {len(config.sweeps)} sweeps")]
+    lines = [_configured(config)]
     if not offline:
         lines += asyncio.run(_check_all(config))
     if as_json:
         click.echo(json.dumps([asdict(line) for line in lines], indent=2))
-    elif not print_merged:
-        for line in lines:
-            click.echo(
-                f"{click.style(f'{line.level:8}', _COLOURS[line.level])} {line.subject}: {line.text}"
-            )
-    elif any(line.level != "ok" for line in lines):
-        for line in lines:
-            click.echo(f"{line.level:8} {line.subject}: {line.text}", err=True)
+    else:
+        # what --print wrote stays a file by itself
+        _show(lines, err=print_merged)
     codes = {line.exit_code for line in lines} - {EXIT_OK}
     if codes:
         sys.exit(EXIT_UNAVAILABLE if EXIT_UNAVAILABLE in codes else EXIT_FAILED)
+
+
+def _configured(config: Config) -> Line:
+    names = ", ".join(str(path) for path in config.files)
+    if not config.sweeps:
+        return Line("warning", "config", f"{names}: no sweep yet; write a [sweeps.NAME]")
+    return Line("ok", "config", f"{names}: {counted(len(config.sweeps), 'sweep')}")
+
+
+def _show(lines: list[Line], *, err: bool) -> None:
+    for line in lines:
+        level = click.style(f"{line.level:8}", _COLOURS[line.level])
+        click.echo(f"{level} {line.subject}: {line.text}", err=err)
 
 
 async def _check_all(config: Config) -> list[Line]:

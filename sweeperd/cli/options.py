@@ -27,7 +27,7 @@ config_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
 
-class CorrelationId(click.ParamType):
+class CorrelationId(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.3
     """A run's id: 1 to 64 of letters, digits, dot, underscore and hyphen."""
 
     name = "id"

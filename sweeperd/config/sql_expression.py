@@ -99,9 +99,7 @@ class _Scan:
         self.at += 1
         while self.at < len(self.text):
             character = self.text[self.at]
-            if character == "\\":
-                self.at += 2
-            elif self.text.startswith("''", self.at):
+            if character == "\\" or self.text.startswith("''", self.at):
                 self.at += 2
             elif character == "'":
                 self.at += 1

@@ -22,6 +22,7 @@ from sweeperd.config.window import Window, find_zone
 from sweeperd.config.wording import shown
 
 NAME: Final = re.compile(r"[a-z0-9_-]{1,40}", re.ASCII)
+ARCHIVE_FILE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _CREDENTIAL: Final = re.compile(r"[A-Za-z0-9_.@-]{1,255}", re.ASCII)
 _LISTEN: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})", re.ASCII)
@@ -53,7 +54,7 @@ def _duration(value: object) -> object:
     if isinstance(value, timedelta):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise ValueError(
+        raise ValueError(  # noqa: TRY004 - pydantic turns only ValueError into a complaint
             f'{shown(value)} is a bare number; write it in quotes with its unit: "{value}s" for'
             " seconds (units are ms, s, min, h, d, w)"
         )

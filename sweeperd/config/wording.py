@@ -27,6 +27,12 @@ def shown(value: object) -> str:
     return _cut(str(value))
 
 
+def quoted(text: str) -> str:
+    """Return the text as a whole TOML string on one line."""
+    escaped = json.dumps(text, ensure_ascii=not text.isprintable())
+    return escaped.replace("\x7f", "\\u007f")
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return a question that names the nearest known name, or the list of all."""
     names = list(known)

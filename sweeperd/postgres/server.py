@@ -139,7 +139,7 @@ class Server:
             NoServerError: initdb failed; its words are in the message.
         """
         # a short path: a socket's may have 107 bytes (unix(7))
-        self.directory = Path(tempfile.mkdtemp(prefix="swp-", dir="/tmp"))  # noqa: S108 - short
+        self.directory = Path(tempfile.mkdtemp(prefix="swp-", dir="/tmp"))
         if self._account:
             os.chown(self.directory, self._account.pw_uid, self._account.pw_gid)
         self.directory.chmod(0o755)

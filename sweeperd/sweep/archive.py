@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +10,7 @@ from sweeperd.config.models import SweepConfig
 from sweeperd.errors import SweepError
 from sweeperd.postgres import catalog
 from sweeperd.postgres.catalog import Column, Relation
+from sweeperd.postgres.predicate import quote
 from sweeperd.postgres.sql import Statement
 from sweeperd.postgres.sql_archive import ArchiveTable, delete_into
 from sweeperd.postgres.transaction import Connection, fetch
@@ -78,7 +80,7 @@ def _table(
     relation: Relation,
     source: list[Column],
     archive: dict[str, Column],
-    values: dict[str, int | str],
+    values: Mapping[str, int | str],
 ) -> ArchiveTable:
     copied = tuple(c.name for c in source if not archive[c.name].generated)
     stamps = tuple(
@@ -86,5 +88,5 @@ def _table(
         for name, kind in _STAMPS.items()
         if name in archive and name not in copied
     )
-    quoted = f"{catalog.quote(relation.schema)}.{catalog.quote(relation.name)}"
+    quoted = f"{quote(relation.schema)}.{quote(relation.name)}"
     return ArchiveTable(quoted, copied, stamps)

@@ -75,7 +75,7 @@ class HeapLane:
             after = max(offset, 1) + max(size, 1)
             high = (block, after) if after <= self._per_page else (block + 1, 0)
         units = (high[0] - block) * self._per_page + high[1] - offset
-        return Piece(TidRange(self._position, high), units, last=high[0] >= self.end)
+        return Piece(TidRange(self._position, high), max(units, 1), last=high[0] >= self.end)
 
     def advance(self, piece: Piece) -> None:
         """Move behind a range."""

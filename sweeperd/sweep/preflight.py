@@ -72,16 +72,17 @@ def _what_goes(sweep: SweepConfig, found: Survey) -> str:
 
 def _advice(sweep: SweepConfig, found: Survey, choices: list[Choice]) -> list[Finding]:
     findings = []
-    for choice in choices if found.column else []:
+    column = found.column
+    for choice in choices if column is not None else ():
         leaf = choice.leaf
-        if any(index.serves(found.column) for index in leaf.indexes):
+        if column is None or any(index.serves(column) for index in leaf.indexes):
             continue
         findings.append(
             Finding(
                 "warning",
-                f"no index leads with {found.column.name} on {leaf.relation.shown}: each run reads "
+                f"no index leads with {column.name} on {leaf.relation.shown}: each run reads "
                 f"all of its {leaf.blocks} blocks; CREATE INDEX CONCURRENTLY ON "
-                f"{leaf.relation.shown} ({found.column.name})",
+                f"{leaf.relation.shown} ({column.name})",
             )
         )
     if sweep.batch_target.total_seconds() > found.server.deadlock_seconds / 4:

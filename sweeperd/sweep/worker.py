@@ -199,19 +199,6 @@ class Worker:
             return classify(error) is Fault.LOCK
         return False
 
-    def _fewer(self) -> None:
-        """Keep batches below the rows they may delete."""
-        units = self._piece.units if self._piece else 1
-        if self.pace.size == 1 and not self._lane.has_places:
-            column = self._lane.target.column.column
-            raise RunEndError(
-                "failed",
-                f"one value of {column} is shared by more rows than max_batch_rows "
-                f"= {self._run.sweep.max_batch_rows}; raise it",
-            )
-        self._density = max(self._density, self._run.sweep.max_batch_rows / units)
-        self.pace.halve()
-
     async def _smaller(self, reason: str) -> None:
         if self.pace.size > 1:
             self.pace.halve()

@@ -67,5 +67,5 @@ async def settle() -> None:
     """Return when no other callback of the loop is ready to run."""
     ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
     await asyncio.sleep(0)
-    while ready:  # noqa: ASYNC110 - no event tells that the loop is idle
+    while ready:
         await asyncio.sleep(0)

@@ -15,7 +15,6 @@ from sweeperd.state import SweepRecord
 
 if TYPE_CHECKING:
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
-
     from sweeperd.schedule import WallWindow
     from sweeperd.sweep.report import Listener, Report
     from tests.daemon.fake_clock import FakeClock
@@ -43,7 +42,7 @@ class DatabaseSettings:
     dsn: str = "postgresql:///app"
 
 
-def sweep_config(**changes: Any) -> SweepConfig:  # noqa: ANN401 - any field
+def sweep_config(**changes: Any) -> SweepConfig:
     return cast("SweepConfig", Settings(**changes))
 
 

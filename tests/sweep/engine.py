@@ -29,7 +29,7 @@ class Heard:
 
 
 def settings(**given: Any) -> SweepConfig:
-    plain = {
+    plain: dict[str, Any] = {
         "name": "s",
         "database": "app",
         "table": "public.t",

@@ -14,7 +14,7 @@ from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 
 SESSIONS = (
-    "CREATE TABLE t (id int PRIMARY KEY, expires_at timestamptz NOT NULL, n int NOT NULL DEFAULT 0);"
+    "CREATE TABLE t (id int PRIMARY KEY, expires_at timestamptz NOT NULL, n int DEFAULT 0);"
     "INSERT INTO t SELECT g, now() + (g % 20 - 10) * interval '1 second' "
     "FROM generate_series(1, 4000) g"
 )

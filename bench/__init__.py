@@ -1,0 +1,1 @@
+"""Measures sweeperd against named peers: ``python -m bench``."""

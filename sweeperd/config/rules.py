@@ -1,0 +1,174 @@
+"""What keys mean together: each rule looks at finished models and yields what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from typing import Final
+
+from sweeperd.config.dsn import has_password
+from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
+from sweeperd.config.source import KeyPath, dotted
+from sweeperd.config.values import ARCHIVE_FILE
+from sweeperd.config.wording import shown, suggestion
+
+Complaint = tuple[KeyPath, str]
+Place = Callable[[KeyPath], str]
+
+_PASSWORDS: Final = ("password_file", "password_credential", "password_env")
+_NOT_WITH_CONDITION: Final = ("column", "unit", "column_timezone", "keep", "where")
+_NOT_WITH_PARTITIONS: Final = ("where", "condition", "archive_to", "max_rows", "max_fraction")
+
+
+def database_complaints(database: DatabaseConfig) -> Iterator[Complaint]:
+    """Yield what a database's keys do not mean together."""
+    given = [key for key in _PASSWORDS if getattr(database, key) is not None]
+    path = ("databases", database.name)
+    if len(given) > 1:
+        yield (*path, given[1]), f"is given beside {given[0]}; keep one"
+    elif given and has_password(database.dsn):
+        yield (*path, given[0]), "is given beside a password in dsn; keep one"
+
+
+def sweep_complaints(sweep: SweepConfig) -> Iterator[Complaint]:
+    """Yield what a sweep's keys do not mean together."""
+    path = ("sweeps", sweep.name)
+    for complaint in (
+        _expiry(sweep),
+        _zone(sweep),
+        _partitions(sweep),
+        _archive(sweep),
+        _times(sweep),
+    ):
+        yield from (((*path, key), message) for key, message in complaint)
+
+
+def config_complaints(config: Config, place: Place) -> Iterator[Complaint]:
+    """Yield what the parts of a configuration do not mean together.
+
+    Args:
+        config: All parts, each valid by itself.
+        place: Gives ``file:line`` of a key.
+    """
+    for name, sweep in config.sweeps.items():
+        database = config.databases.get(sweep.database)
+        if database is None:
+            near = suggestion(sweep.database, config.databases)
+            yield ("sweeps", name, "database"), f"{shown(sweep.database)} is not configured; {near}"
+        elif sweep.workers > database.max_connections:
+            yield (
+                ("sweeps", name, "workers"),
+                f"{sweep.workers} is more than databases.{database.name}.max_connections,"
+                f" {database.max_connections}; raise that or lower this",
+            )
+        yield from _before(config, sweep)
+    yield from _duplicates(config, place)
+
+
+def _expiry(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
+    if sweep.condition is not None:
+        for key in _NOT_WITH_CONDITION:
+            if getattr(sweep, key) is not None:
+                yield key, "cannot stand beside condition, which says the whole; take one out"
+        return
+    if sweep.column is None:
+        yield "column", "is required; it is missing (or write condition)"
+    if sweep.keep is None:
+        yield "keep", 'is required; write how long a row is kept after its time, "0s" or "90d"'
+
+
+def _zone(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
+    zone, unit = sweep.column_timezone, sweep.unit
+    if unit in {"timestamp", "date"} and zone is None:
+        yield (
+            "column_timezone",
+            f'is required with unit "{unit}"; write the zone the application writes in: "UTC"',
+        )
+    if zone is None or unit is None or unit in {"timestamp", "date"}:
+        return
+    if unit != "iso8601":
+        yield "column_timezone", f'means nothing with unit "{unit}"; take it out'
+    elif zone != "UTC":
+        yield "column_timezone", f'{shown(zone)} cannot be used with unit "iso8601"; only "UTC" can'
+
+
+def _partitions(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
+    if sweep.partitions == "delete":
+        return
+    for key in _NOT_WITH_PARTITIONS:
+        if getattr(sweep, key) is not None:
+            yield (
+                "partitions",
+                f'"{sweep.partitions}" cannot stand beside {key}: a partition goes as a whole;'
+                ' take one out, or write partitions = "delete"',
+            )
+
+
+def _archive(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
+    archive = sweep.archive_to
+    if archive is None or not archive.startswith("file:"):
+        return
+    if ARCHIVE_FILE.fullmatch(archive.removeprefix("file:")) is None:
+        yield "archive_to", f'{shown(archive)} names no file archive; write "file:{sweep.name}"'
+
+
+def _times(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
+    if sweep.batch_target > sweep.timeout:
+        yield "batch_target", "is longer than timeout: no batch would fit; make it shorter"
+
+
+def _before(config: Config, sweep: SweepConfig) -> Iterator[Complaint]:
+    path = ("sweeps", sweep.name, "before")
+    for other in sweep.before:
+        found = config.sweeps.get(other)
+        if found is None:
+            yield path, f"{shown(other)} is not configured; {suggestion(other, config.sweeps)}"
+        elif other == sweep.name:
+            yield path, f"{shown(other)} is this sweep itself; take it out"
+        elif found.database != sweep.database:
+            yield path, f"{shown(other)} works on another database; take it out"
+    circle = _circle(config, sweep.name)
+    # every sweep of a circle would tell it: the first by name does
+    if len(circle) > 1 and sweep.name == min(circle):
+        yield path, f"goes round in a circle: {' before '.join([*circle, circle[0]])}; break it"
+
+
+def _circle(config: Config, start: str) -> list[str]:
+    """Return a circle of ``before`` through that sweep, itself first; empty when there is none."""
+    trails = [[start]]
+    seen: set[str] = set()
+    while trails:
+        trail = trails.pop()
+        last = config.sweeps.get(trail[-1])
+        for other in last.before if last is not None else ():
+            if other == start:
+                return trail
+            if other not in seen:
+                seen.add(other)
+                trails.append([*trail, other])
+    return []
+
+
+def _duplicates(config: Config, place: Place) -> Iterator[Complaint]:
+    for first, second in combinations(config.sweeps.values(), 2):
+        if _policy(first) == _policy(second):
+            yield (
+                ("sweeps", second.name),
+                f"sweeps the same table, column and where as {dotted(('sweeps', first.name))}"
+                f" ({place(('sweeps', first.name))}); keep one",
+            )
+
+
+def _policy(sweep: SweepConfig) -> tuple[object, ...]:
+    """Return what makes two sweeps the same work, whatever their spelling of blanks."""
+    return (
+        sweep.database,
+        _plain(sweep.table).removeprefix("public."),
+        _plain(sweep.column),
+        _plain(sweep.where),
+        _plain(sweep.condition),
+    )
+
+
+def _plain(text: str | None) -> str:
+    return " ".join(text.split()) if text else ""
