@@ -16,7 +16,7 @@ from sweeperd.errors import ConfigError, SweeperdError
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sweeperd")
 def cli() -> None:
-    r"""Row-level TTL for any PostgreSQL: remove expired rows, safely.
+    """Row-level TTL for any PostgreSQL: remove expired rows, safely.
 
     \b
     Example:

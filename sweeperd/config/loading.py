@@ -47,12 +47,18 @@ def load_config(path: Path) -> Config:
     return _Loading(path).config()
 
 
+def _line(place: str) -> tuple[str, int]:
+    file, _, line = place.rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (place, 0)
+
+
 class _Loading:
     """One reading of all files: where each key stands, and what is wrong so far."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._problems: list[Problem] = []
+        self._hopeless: set[KeyPath] = set()
         self._origin: dict[KeyPath, Source] = {}
         self._merged: dict[str, dict[str, Any]] = {name: {} for name in _TABLES}
 
@@ -68,7 +74,8 @@ class _Loading:
                 self._tell(key, message)
         if self._problems or config is None:
             # one mistake may be met twice, in a default and in the sweep it reaches
-            raise ConfigError(tuple(dict.fromkeys(self._problems)))
+            once = dict.fromkeys(self._problems)
+            raise ConfigError(tuple(sorted(once, key=lambda problem: _line(problem.place))))
         return config
 
     def _read(self) -> list[Source]:
@@ -146,6 +153,7 @@ class _Loading:
                 self._refuse_nul(inner, key)
         elif isinstance(value, str) and "\0" in value:
             self._tell(key, "contains a NUL character; take it out")
+            self._hopeless.add(key)
 
     def _refuse_unavailable(self) -> None:
         for table in ("databases", "sweeps"):
@@ -209,7 +217,18 @@ class _Loading:
                 hint = f"write one of {', '.join(known)}" if known else "write a [databases.NAME]"
                 self._tell(("sweeps", name, "database"), f"is required; it is missing: {hint}")
                 added["database"] = "?"
+        self._require(name, filled)
         return self._model(SweepConfig, ("sweeps", name), filled, added)
+
+    def _require(self, name: str, values: Mapping[str, Any]) -> None:
+        if "condition" in values:
+            return
+        for key, cure in (
+            ("column", "write it, or condition"),
+            ("keep", 'write how long a row is kept after its time, "0s" or "90d"'),
+        ):
+            if key not in values:
+                self._tell(("sweeps", name, key), f"is required; it is missing: {cure}")
 
     def _model(
         self, model: type[ModelT], path: KeyPath, values: Mapping[str, Any], added: dict[str, Any]
@@ -231,6 +250,8 @@ class _Loading:
             self._tell(key, message)
 
     def _tell(self, key: KeyPath, message: str) -> None:
+        if key in self._hopeless:
+            return
         self._problems.append(Problem(self._place(key), dotted(key), message))
 
     def _place(self, key: KeyPath) -> str:

@@ -70,11 +70,6 @@ def _expiry(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
         for key in _NOT_WITH_CONDITION:
             if getattr(sweep, key) is not None:
                 yield key, "cannot stand beside condition, which says the whole; take one out"
-        return
-    if sweep.column is None:
-        yield "column", "is required; it is missing (or write condition)"
-    if sweep.keep is None:
-        yield "keep", 'is required; write how long a row is kept after its time, "0s" or "90d"'
 
 
 def _zone(sweep: SweepConfig) -> Iterator[tuple[str, str]]:

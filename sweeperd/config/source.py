@@ -154,7 +154,8 @@ def _statements(text: str) -> Iterator[tuple[int, list[tuple[KeyPath, bool]]]]:
         statement, pending = pending.strip(), ""
         if statement.startswith("["):
             table = _header(parsed)
-            yield start, [(table, True)]
+            heads = (table[: length + 1] for length in range(len(table)))
+            yield start, [(head, head == table) for head in heads]
         elif parsed:
             yield start, [((*table, *key), new) for key, new in _keys(parsed)]
 

@@ -72,7 +72,11 @@ async def find_archive(
             f"no INSERT privilege on the archive {relation.shown}",
             cure=f"GRANT SELECT, INSERT ON {relation.shown} TO the role",
         )
-    values = {"archived_at": cutoff, "sweep": sweep.name, "correlation_id": correlation_id}
+    values: dict[str, int | str] = {
+        "archived_at": cutoff,
+        "sweep": sweep.name,
+        "correlation_id": correlation_id,
+    }
     return TableArchive(_table(relation, source, archive, values))
 
 

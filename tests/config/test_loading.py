@@ -1,0 +1,240 @@
+"""Reading the configuration: what is good, and one clear message for each thing that is not."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sweeperd.config.loading import UNAVAILABLE, load_config
+from sweeperd.errors import ConfigError
+
+DATABASE = '[databases.app]\ndsn = "postgresql://u@h/app"\n'
+SWEEP = '[sweeps.x]\ntable = "t"\ncolumn = "c"\nkeep = "0s"\n'
+
+
+def write(directory: Path, text: str | bytes, name: str = "sweeperd.toml") -> Path:
+    path = directory / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def problems(path: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert caught.value.exit_code == 78
+    return [str(problem).replace(f"{path.parent}/", "") for problem in caught.value.problems]
+
+
+def test_ten_lines_are_enough(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, DATABASE + SWEEP + 'interval = "6h"\ntimeout = "30s"\n'))
+
+    sweep = config.sweeps["x"]
+    assert (sweep.database, sweep.interval, sweep.timeout) == (
+        "app",
+        timedelta(hours=6),
+        timedelta(seconds=30),
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "interval = 6",
+            'sweeps.x.interval: 6 is a bare number; write it in quotes with its unit: "6s"',
+        ),
+        ('interval = "6"', 'sweeps.x.interval: "6" has a number without a unit; write "6s"'),
+        ('interval = "6m"', 'sweeps.x.interval: "6m" uses "m", which is unclear; write "6min"'),
+        ('interval = "6M"', "months have no fixed length"),
+        ('interval = "1y"', "years have no fixed length"),
+        ('interval = "-6h"', 'sweeps.x.interval: "-6h" is negative; a duration is 0s or more'),
+        ('interval = "0s"', 'sweeps.x.interval: "0s" is too short; it must be 1ms or more'),
+        ('timeout = "0s"', 'sweeps.x.timeout: "0s" is too short'),
+        ('interval = "99999999999999999999d"', "is too long; the longest is 365250d"),
+        ("intervall = 1", "sweeps.x.intervall: is no known key; did you mean interval?"),
+        ('name = "y"', "sweeps.x.name: is no known key"),
+        ('strategy = "heep"', '"heep" is not one of auto, index, heap; did you mean heap?'),
+        ("workers = 0", "sweeps.x.workers: 0 must be 1 or more"),
+        ("workers = 9", "sweeps.x.workers: 9 is more than databases.app.max_connections, 4"),
+        ('workers = "2"', 'sweeps.x.workers: "2" must be a whole number'),
+        ("max_rows = 1.5", "sweeps.x.max_rows: 1.5 must be a whole number"),
+        ("enabled = 1", "sweeps.x.enabled: 1 must be true or false"),
+        ('where = "a) OR (b"', 'closes ")" without "(" before it; it must be one expression'),
+        ('where = "a; DROP TABLE t"', 'contains ";"'),
+        ('where = "a -- b"', "contains a comment"),
+        ('where = "a = \'"', "leaves the quote ' open"),
+        ('where = ""', "is empty; write an SQL condition"),
+        ('where = "a\\u0000b"', "sweeps.x.where: contains a NUL character; take it out"),
+        ('window = "25:00-26:00"', "impossible time"),
+        ('window = "1-2 Mars"', "is no window"),
+        ('window = "01:00-02:00 Mars/Base"', '"Mars/Base" is no time zone'),
+        ('unit = "epoch"', '"epoch" is not one of timestamptz, timestamp'),
+        ('unit = "timestamp"', "sweeps.x.column_timezone: is required"),
+        ('unit = "iso8601"\ncolumn_timezone = "Europe/Berlin"', 'only "UTC" can'),
+        ('unit = "epoch_s"\ncolumn_timezone = "UTC"', "means nothing with unit"),
+        ('condition = "d < :cutoff"', "sweeps.x.column: cannot stand beside condition"),
+        ('database = "ap"', 'sweeps.x.database: "ap" is not configured; did you mean app?'),
+        ('archive_to = "file:../x"', "names no file archive"),
+        ('partitions = "drop"\nwhere = "a"', "cannot stand beside where"),
+        ('before = ["y"]', '"y" is not configured'),
+        ('before = ["x"]', "is this sweep itself"),
+        ('batch_target = "1min"', "is longer than timeout"),
+        ('preset = "django-sessions"', "sweeps.x.preset: is not available yet"),
+        ("max_fraction = 2", "sweeps.x.max_fraction: 2 must be 1.0 or less"),
+    ],
+)
+def test_a_bad_key_is_told_with_its_line_and_a_cure(tmp_path: Path, line: str, said: str) -> None:
+    found = problems(write(tmp_path, DATABASE + SWEEP + line + "\n"))
+
+    assert len(found) == (1 if "condition" not in line else 2)
+    assert said in found[0]
+    line_number = int(found[0].split(":")[1])
+    assert line_number == (3 if "required" in said else 7) or "condition" in said or "\n" in line
+
+
+@pytest.mark.parametrize(
+    ("dsn", "said"),
+    [
+        ("mysql://u@h/d", 'databases.app.dsn: has the scheme "mysql"; write postgresql://'),
+        ("postgresql://u:secret@h:port/d", "is 1 to 65535"),
+        ("postgresql://u:sec ret@h/d", "contains a blank"),
+        ("u:secret@h", "is no connection string"),
+        ("", "is empty"),
+        ("host=h user=u password='secret sslmode=no", "is no key=value string"),
+    ],
+)
+def test_a_bad_dsn_is_told_without_its_password(tmp_path: Path, dsn: str, said: str) -> None:
+    found = problems(write(tmp_path, f'[databases.app]\ndsn = "{dsn}"\n{SWEEP}'))
+
+    assert said in found[0]
+    assert "sec" not in "".join(found).replace("a second", "")
+
+
+def test_two_dsns_name_both_lines(tmp_path: Path) -> None:
+    path = write(tmp_path, DATABASE + 'dsn = "postgresql://u@h/other"\n' + SWEEP)
+
+    assert problems(path) == [
+        "sweeperd.toml:3: databases.app.dsn: is given twice, first in line 2; keep one"
+    ]
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    assert problems(tmp_path / "no.toml") == [
+        "no.toml: there is no such file; write it, or name another with --config"
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n"])
+def test_an_empty_file_is_told(tmp_path: Path, text: str) -> None:
+    assert "sweeperd.toml: is empty; write a [databases.NAME]" in problems(write(tmp_path, text))[0]
+
+
+def test_bytes_that_are_not_utf8_are_told_with_their_line(tmp_path: Path) -> None:
+    found = problems(write(tmp_path, DATABASE.encode() + b"# caf\xe9\n"))
+
+    assert found == ["sweeperd.toml:3: is not UTF-8 (byte 0xe9); save the file as UTF-8"]
+
+
+def test_a_syntax_error_has_its_line_and_no_secret(tmp_path: Path) -> None:
+    text = '[databases.app]\ndsn = "postgresql://u:secret@h/d\n'
+
+    found = problems(write(tmp_path, text))
+
+    assert found[0].startswith("sweeperd.toml:2: is no valid TOML at column")
+    assert "secret" not in found[0]
+
+
+def test_a_name_defined_twice_gives_both_places(tmp_path: Path) -> None:
+    path = write(tmp_path, DATABASE + SWEEP)
+    write(tmp_path, "# more\n" + SWEEP, "conf.d/10.toml")
+
+    assert problems(path) == [
+        "conf.d/10.toml:2: sweeps.x: is defined twice, first at sweeperd.toml:3; keep one"
+    ]
+
+
+def test_conf_d_is_read_in_name_order_beside_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, DATABASE)
+    write(tmp_path, SWEEP.replace("sweeps.x", "sweeps.b"), "conf.d/20.toml")
+    write(tmp_path, SWEEP.replace("sweeps.x", "sweeps.a").replace('"t"', '"u"'), "conf.d/10.toml")
+    write(tmp_path, "nonsense", "conf.d/readme.txt")
+
+    assert list(load_config(path).sweeps) == ["a", "b"]
+
+
+def test_the_same_table_column_and_where_twice_is_refused(tmp_path: Path) -> None:
+    again = SWEEP.replace("sweeps.x", "sweeps.y") + 'where = "a  =  1"\n'
+    path = write(tmp_path, DATABASE + SWEEP + 'where = "a = 1"\n' + again)
+
+    assert "sweeps.y: sweeps the same table, column and where as sweeps.x" in problems(path)[0]
+
+
+def test_another_where_makes_another_sweep(tmp_path: Path) -> None:
+    again = SWEEP.replace("sweeps.x", "sweeps.y") + 'where = "a = 2"\n'
+
+    assert (
+        len(load_config(write(tmp_path, DATABASE + SWEEP + 'where = "a = 1"\n' + again)).sweeps)
+        == 2
+    )
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    text = '[databases.app]\ndsn = "x"\n[sweeps.x]\ninterval = 1\ncolour = 2\n[sweep.y]\n'
+
+    found = problems(write(tmp_path, text))
+
+    assert [place.split(" ")[0] for place in found] == [
+        "sweeperd.toml:2:", "sweeperd.toml:3:", "sweeperd.toml:3:", "sweeperd.toml:3:",
+        "sweeperd.toml:4:", "sweeperd.toml:5:", "sweeperd.toml:6:",
+    ]  # fmt: skip
+    assert "did you mean sweeps?" in found[-1]
+
+
+def test_defaults_reach_each_sweep_and_are_told_once(tmp_path: Path) -> None:
+    sweeps = SWEEP + SWEEP.replace("sweeps.x", "sweeps.y").replace('"t"', '"u"')
+    good = write(tmp_path, '[defaults]\ninterval = "1h"\n' + DATABASE + sweeps)
+    assert {sweep.interval for sweep in load_config(good).sweeps.values()} == {timedelta(hours=1)}
+
+    bad = write(tmp_path, "[defaults]\ninterval = 1\n" + DATABASE + sweeps)
+    assert len(problems(bad)) == 1
+
+    table = write(tmp_path, '[defaults]\ntable = "t"\n' + DATABASE + sweeps)
+    assert "defaults.table: belongs to each sweep" in problems(table)[0]
+
+
+def test_a_circle_of_before_is_refused(tmp_path: Path) -> None:
+    other = SWEEP.replace("sweeps.x", "sweeps.y").replace('"t"', '"u"') + 'before = ["x"]\n'
+
+    found = problems(write(tmp_path, DATABASE + SWEEP + 'before = ["y"]\n' + other))
+
+    assert "x before y before x" in found[0]
+
+
+@pytest.mark.parametrize("key", sorted(UNAVAILABLE["sweeps"] | UNAVAILABLE["daemon"]))
+def test_a_key_without_engine_is_not_available_yet(tmp_path: Path, key: str) -> None:
+    table = "daemon" if key in UNAVAILABLE["daemon"] else "sweeps.z"
+    value = "127.0.0.1:1" if key.endswith("listen") else "/x" if table == "daemon" else "1h"
+    path = write(tmp_path, f'{DATABASE}{SWEEP}[{table}]\n{key} = "{value}"\n')
+
+    assert f"{table}.{key}: is not available yet; take it out" in "\n".join(problems(path))
+
+
+def test_a_sweep_without_database_names_the_choices(tmp_path: Path) -> None:
+    two = DATABASE + DATABASE.replace("databases.app", "databases.web")
+
+    assert "write one of app, web" in problems(write(tmp_path, two + SWEEP))[0]
+
+
+def test_lines_are_right_behind_strings_and_arrays_over_several_lines(tmp_path: Path) -> None:
+    text = (
+        DATABASE
+        + SWEEP
+        + 'where = """\n[sweeps.no]\na = 1\n"""\nbefore = [\n  "q",\n]\nworkers = 0\n'
+    )
+
+    found = problems(write(tmp_path, text))
+
+    assert found[0].startswith("sweeperd.toml:14: sweeps.x.workers")
