@@ -18,6 +18,7 @@ _TYPE_NAMES: Final = {
     "int4": "integer",
     "int8": "bigint",
     "float8": "double precision",
+    "bool": "boolean",
 }
 _KINDS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 _CODE_POINT_NAMES: Final = frozenset({"c", "posix", "ucs_basic", "c.utf8", "c.utf-8", "pg_c_utf8"})
@@ -51,12 +52,13 @@ class Server:
 
 @dataclass(frozen=True)
 class Relation:
-    """A table or a leaf, and what this role may do with it."""
+    """A table or a leaf, and what ``role`` may do with it."""
 
     oid: int
     schema: str
     name: str
     kind: str
+    role: str
     has_children: bool
     row_security: bool
     pages: int
@@ -75,6 +77,10 @@ class Relation:
     def shown(self) -> str:
         """The name for messages and GRANTs."""
         return f"{quote_if_needed(self.schema)}.{quote_if_needed(self.name)}"
+
+    def grant(self, privileges: str) -> str:
+        """Return the GRANT that gives this role privileges on the table."""
+        return f"GRANT {privileges} ON {self.shown} TO {quote_if_needed(self.role)}"
 
 
 @dataclass(frozen=True)

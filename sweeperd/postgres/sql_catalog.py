@@ -58,7 +58,8 @@ ORDER BY a.attnum
 
 _RELATION_FACTS: Final = """
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
-       c.relhassubclass AS has_children, row_security_active(c.oid) AS row_security,
+       current_user AS role, c.relhassubclass AS has_children,
+       row_security_active(c.oid) AS row_security,
        c.relpages::bigint AS pages, c.reltuples::float8 AS tuples,
        coalesce(am.amname, 'heap') AS access_method,
        has_schema_privilege(n.oid, 'USAGE') AS usable,

@@ -70,7 +70,7 @@ async def find_archive(
     if not relation.insertable:
         raise SweepError(
             f"no INSERT privilege on the archive {relation.shown}",
-            cure=f"GRANT SELECT, INSERT ON {relation.shown} TO the role",
+            cure=relation.grant("SELECT, INSERT"),
         )
     values: dict[str, int | str] = {
         "archived_at": cutoff,

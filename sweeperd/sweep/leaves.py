@@ -35,7 +35,7 @@ async def find_leaves(
             warnings.append(f"{relation.shown} is a foreign table and is not swept")
             continue
         if not (relation.deletable and relation.readable and relation.usable):
-            in_the_way.append(f"GRANT SELECT, UPDATE, DELETE ON {relation.shown}")
+            in_the_way.append(relation.grant("SELECT, UPDATE, DELETE"))
         heaps.append(relation)
     if in_the_way:
         return [await _through_parent(connection, target, (root, heaps), column, in_the_way)]
@@ -106,7 +106,8 @@ def _must_delete(root: Relation) -> None:
     if not root.usable:
         raise SweepError(
             f"no privilege on schema {root.schema}",
-            cure=f"GRANT USAGE ON SCHEMA {catalog.quote_if_needed(root.schema)} TO the role",
+            cure=f"GRANT USAGE ON SCHEMA {catalog.quote_if_needed(root.schema)} "
+            f"TO {catalog.quote_if_needed(root.role)}",
         )
     missing = [
         name for name, has in (("SELECT", root.readable), ("DELETE", root.deletable)) if not has
@@ -114,7 +115,7 @@ def _must_delete(root: Relation) -> None:
     if missing:
         raise SweepError(
             f"no {' and '.join(missing)} privilege on {root.shown}",
-            cure=f"GRANT SELECT, UPDATE, DELETE ON {root.shown} TO the role",
+            cure=root.grant("SELECT, UPDATE, DELETE"),
         )
 
 

@@ -49,7 +49,7 @@ async def preflight(
             Finding(
                 "warning",
                 f"without UPDATE this role cannot skip rows that others lock: "
-                f"GRANT UPDATE ON {found.root.shown} TO {found.server.role}",
+                f"{found.root.grant('UPDATE')}",
             )
         )
     findings += _advice(sweep, found, choices)

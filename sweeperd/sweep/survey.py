@@ -99,7 +99,7 @@ async def survey(
             raise SweepError(
                 f"where or condition may read other tables, so rows of {root.shown} must be "
                 "locked first, and this role may not",
-                cure=f"GRANT UPDATE ON {root.shown} TO {server.role}",
+                cure=root.grant("UPDATE"),
             )
         wal = None
         if not server.in_recovery:

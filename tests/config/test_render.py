@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tomli
+from pydantic import BaseModel
 
 from sweeperd.config.complaints import keys_of
 from sweeperd.config.loading import UNAVAILABLE, load_config
@@ -16,7 +17,11 @@ from sweeperd.config.schema import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "etc" / "sweeperd.toml"
-TABLES = {"daemon": DaemonConfig, "databases": DatabaseConfig, "sweeps": SweepConfig}
+TABLES: dict[str, type[BaseModel]] = {
+    "daemon": DaemonConfig,
+    "databases": DatabaseConfig,
+    "sweeps": SweepConfig,
+}
 
 
 def test_what_is_printed_reads_back_as_the_same_and_holds_no_secret(tmp_path: Path) -> None:
