@@ -11,7 +11,7 @@ from sweeperd.errors import SweepError
 from sweeperd.postgres import sql_catalog
 from sweeperd.postgres.names import column_readings, near, table_readings
 from sweeperd.postgres.predicate import quote
-from sweeperd.postgres.transaction import Connection, major_version
+from sweeperd.postgres.transaction import Connection, major_version, savepoint
 
 _TYPE_NAMES: Final = {
     "int2": "smallint",
@@ -140,15 +140,12 @@ async def read_server(connection: Connection) -> Server:
 
 
 async def optional(connection: Connection, query: str) -> Any:  # noqa: ANN401 - any column
-    """Read what a role may be forbidden to; a savepoint keeps the transaction usable."""
-    await connection.execute("SAVEPOINT optional")
+    """Read what a role may be forbidden to; None then."""
     try:
-        value = await connection.fetchval(query)
+        async with savepoint(connection):
+            return await connection.fetchval(query)
     except asyncpg.PostgresError:
-        await connection.execute("ROLLBACK TO SAVEPOINT optional")
         return None
-    await connection.execute("RELEASE SAVEPOINT optional")
-    return value
 
 
 async def find_table(connection: Connection, text: str) -> Relation:

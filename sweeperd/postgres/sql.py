@@ -8,11 +8,14 @@ its own; the configuration proves it to be one expression.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sweeperd.postgres.predicate import Args, Condition, Expired, Key, quote
 
 Tid = tuple[int, int]
+
+WALK_INDEX: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
+WALK_AS_PLANNED: Final = "SET LOCAL enable_sort TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ SELECT clock_timestamp() AS cutoff,
 SYSTEM_IDENTIFIER: Final = "SELECT system_identifier FROM pg_control_system()"
 TIMELINE: Final = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 WAL_POSITION: Final = "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint"
+NEXT_XID: Final = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 CLOCK: Final = "SELECT clock_timestamp()"
 
 RELATIONS: Final = """

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+import asyncpg
+
 from sweeperd.postgres.sql import Statement
 
 Connection = Any  # asyncpg ships no types
@@ -103,6 +105,18 @@ async def reading(connection: Connection, frame: Frame | None = None) -> AsyncIt
     await connection.execute("COMMIT", timeout=COMMIT_BOUND)
 
 
+@asynccontextmanager
+async def savepoint(connection: Connection) -> AsyncIterator[None]:
+    """Keep the transaction usable when a statement inside fails; its error goes on."""
+    await connection.execute("SAVEPOINT optional")
+    try:
+        yield
+    except asyncpg.PostgresError:
+        await connection.execute("ROLLBACK TO SAVEPOINT optional")
+        raise
+    await connection.execute("RELEASE SAVEPOINT optional")
+
+
 def major_version(connection: Connection) -> int:
     """Return the server's major version."""
     return int(connection.get_server_version().major)
@@ -133,8 +147,21 @@ async def abort(connection: Connection) -> None:
         raise asyncio.CancelledError
 
 
-async def commit(connection: Connection) -> bool:
-    """Send COMMIT, wait for its answer, and return whether a cancellation came meanwhile.
+@dataclass(frozen=True)
+class Committed:
+    """A COMMIT that was answered.
+
+    Attributes:
+        cancelled: A cancellation came meanwhile; raise it after counting.
+        xid: The transaction's 64-bit id; None when it wrote nothing.
+    """
+
+    cancelled: bool
+    xid: int | None
+
+
+async def commit(connection: Connection) -> Committed:
+    """Send COMMIT and wait for its answer.
 
     Raises:
         CommitUnknownError: The answer was lost.
@@ -151,7 +178,7 @@ async def commit(connection: Connection) -> bool:
         raise CommitUnknownError(xid, error) from error
     if tag != "COMMIT":
         raise CommitUnknownError(None, RuntimeError(f"COMMIT answered {tag}"))
-    return cancelled
+    return Committed(cancelled, int(xid) if xid else None)
 
 
 async def settle(answer: asyncio.Future[T]) -> tuple[T, bool]:

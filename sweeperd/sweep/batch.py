@@ -50,12 +50,14 @@ class Deleted:
         skipped: Expired rows of the slice that others had locked.
         seconds: From BEGIN to the answer to COMMIT.
         cancelled: A cancellation came while COMMIT was under way; raise it after counting.
+        xid: The transaction's id, if it wrote.
     """
 
     rows: int
     skipped: int
     seconds: float
     cancelled: bool
+    xid: int | None = None
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,11 @@ async def run_batch(connection: Connection, limits: BatchLimits, fence: int, wor
     await connection.execute(limits.frame.begin(major_version(connection)))
     try:
         rows, skipped = await _bounded(connection, limits, fence, work)
-        cancelled = await commit(connection)
+        done = await commit(connection)
     except BaseException:
         await abort(connection)
         raise
-    return Deleted(rows, skipped, loop.time() - begun, cancelled)
+    return Deleted(rows, skipped, loop.time() - begun, done.cancelled, done.xid)
 
 
 async def _bounded(

@@ -20,6 +20,7 @@ _PLAUSIBLE_TO: Final = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
 _OTHER_FROM: Final = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _OTHER_TO: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 _PER_SECOND: Final = {"epoch_s": 1, "epoch_ms": 1_000, "epoch_us": 1_000_000}
+_RESTORED: Final = "it was restored to an earlier state"
 _SENTINEL_ENDS: Final = frozenset({2**15 - 1, 2**31 - 1, 2**63 - 1})
 
 
@@ -36,6 +37,9 @@ class Facts:
         timeline: None when it cannot be read.
         wal: WAL position in bytes; None on a standby or when it cannot be read.
         oid: The table's.
+        next_xid: The first transaction id that was not yet assigned; None on a standby.
+        committed_xid: Of the newest batch that committed. A server whose next id is not above
+            it has lost that batch, however much WAL it has written since.
     """
 
     fingerprint: str
@@ -46,6 +50,8 @@ class Facts:
     timeline: str | None
     wal: int | None
     oid: int
+    next_xid: int | None = None
+    committed_xid: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON-able fields."""
@@ -118,9 +124,10 @@ def _identity_holds(now: Facts, last: Facts) -> list[str]:
         )
     elif now.wal is not None and last.wal is not None and now.wal < last.wal:
         holds.append(
-            f"the WAL position is {last.wal - now.wal} bytes behind the last one seen: "
-            f"the database was restored to an earlier state"
+            f"the WAL position is {last.wal - now.wal} bytes behind the last one seen: {_RESTORED}"
         )
+    elif now.next_xid and last.committed_xid and now.next_xid <= last.committed_xid:
+        holds.append(f"the last run's transactions are not in this database: {_RESTORED}")
     if now.oid != last.oid and now.fingerprint == last.fingerprint:
         holds.append(f"the table is another one (OID {now.oid}, was {last.oid}): it was made anew")
     return holds

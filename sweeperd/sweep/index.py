@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any, Final
 
@@ -45,13 +47,16 @@ class IndexLane:
         if self._done:
             return None
         size = max(min(size, rows), 1)
-        ends = [row[0] for row in await fetch(connection, sql.probe(self.target, self._low, size))]
+        async with _index_order(connection):
+            found = await fetch(connection, sql.probe(self.target, self._low, size))
+        ends = [row[0] for row in found]
         if len(ends) < 2:  # noqa: PLR2004 - this row and the next: nothing lies beyond
             return Piece(KeyRange(self._low, None), size, last=True)
         high, beyond = ends
         if high == beyond:
             before = sql.value_before(self.target, self._low, high)
-            high = await fetchval(connection, before)
+            async with _index_order(connection):
+                high = await fetchval(connection, before)
             if high is None and self.has_places:
                 raise SharedValueError
             high = beyond if high is None else high
@@ -68,6 +73,17 @@ class IndexLane:
         if self._done or self._low is None:
             return None
         return str(self._low) if isinstance(self._low, Decimal) else self._low
+
+
+@asynccontextmanager
+async def _index_order(connection: Connection) -> AsyncIterator[None]:
+    """Let the probe walk the index: without statistics the planner would rather sort all rows.
+
+    Only the probe is planned so; the DELETE, its cascades and triggers are not.
+    """
+    await connection.execute(sql.WALK_INDEX)
+    yield
+    await connection.execute(sql.WALK_AS_PLANNED)
 
 
 def _from_json(cursor: Any, type_name: str) -> Key | None:  # noqa: ANN401 - JSON

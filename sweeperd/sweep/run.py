@@ -106,6 +106,8 @@ class Run:
         self.report.deleted_count += done.rows
         self.report.batches += 1
         self.blocked = None
+        if done.xid is not None:
+            self.report.memory.setdefault("guard", {})["committed_xid"] = done.xid
         if done.rows:
             self.refused_in_a_row = 0
         if self.sweep.rate_limit:

@@ -7,6 +7,7 @@ foreground command both drive a `Runner` through `once.run_once`.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 import asyncpg
@@ -137,7 +138,9 @@ class Runner:
             raise RunEndError("held", "; ".join(holds))
         for reason in holds:
             self._listener("sweep_released", reason=reason)
-        report.memory["guard"] = found.facts.as_json()
+        last = Facts.from_json(report.memory.get("guard"))
+        known = last.committed_xid if last and not holds else None
+        report.memory["guard"] = replace(found.facts, committed_xid=known).as_json()
 
     async def _archive(
         self, connection: Connection, report: Report, found: Survey

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
+
+import asyncpg
 
 from sweeperd.clock import Clock
 from sweeperd.config.models import DatabaseConfig, SweepConfig
 from sweeperd.errors import SweepError
 from sweeperd.postgres import catalog, sql, sql_catalog
 from sweeperd.postgres.catalog import Column, Relation, Server
+from sweeperd.postgres.errors import Fault, classify
 from sweeperd.postgres.predicate import Condition, Expired, cut_at_cutoff
 from sweeperd.postgres.sql import Target
-from sweeperd.postgres.transaction import Connection, Frame, fetch, fetchval, reading
+from sweeperd.postgres.transaction import Connection, Frame, fetch, fetchval, reading, savepoint
 from sweeperd.sweep.expiry import expired_rows, unit_of
 from sweeperd.sweep.guard import Facts, clock_hold, fingerprint, wrong_unit
 from sweeperd.sweep.leaves import find_leaves
@@ -101,9 +104,10 @@ async def survey(
                 "locked first, and this role may not",
                 cure=root.grant("UPDATE"),
             )
-        wal = None
+        wal = next_xid = None
         if not server.in_recovery:
             wal = await catalog.optional(connection, sql_catalog.WAL_POSITION)
+            next_xid = await catalog.optional(connection, sql_catalog.NEXT_XID)
         facts = Facts(
             fingerprint=fingerprint(sweep),
             cutoff=server.cutoff,
@@ -113,6 +117,7 @@ async def survey(
             timeline=server.timeline,
             wal=wal,
             oid=root.oid,
+            next_xid=next_xid,
         )
         found = Survey(
             server=server,
@@ -158,10 +163,9 @@ async def _sampled(connection: Connection, found: Survey) -> Survey:
     """
     blocks = sum(leaf.blocks for leaf in found.leaves)
     percent = 100.0 * _SAMPLE_BLOCKS / blocks if blocks > _SAMPLE_BLOCKS else 100.0
-    sampled = sql.sample(found.target, percent=percent, limit=_SAMPLE_ROWS)
-    rows = await fetch(connection, sampled)
+    rows = await _sample(connection, found.target, percent)
     if not rows and percent < 100.0:  # noqa: PLR2004 - thinned to nothing
-        rows = await fetch(connection, sql.sample(found.target, percent=100.0, limit=_SAMPLE_ROWS))
+        rows = await _sample(connection, found.target, 100.0)
     name = found.column.name if found.column else ""
     if wrong := wrong_unit(found.unit, [row["value"] for row in rows]):
         raise SweepError(f"column {name} of {found.root.shown}: {wrong}", cure="correct unit")
@@ -172,6 +176,18 @@ async def _sampled(connection: Connection, found: Survey) -> Survey:
     if not survivors and served:
         survivors = not await fetchval(connection, sql.newest(found.target))
     return replace(found, sampled=len(rows), survivors=survivors)
+
+
+async def _sample(connection: Connection, target: Target, percent: float) -> list[Any]:
+    """Sample rows; a ``where`` that some row makes fail is left out, which only holds more."""
+    statement = sql.sample(target, percent=percent, limit=_SAMPLE_ROWS)
+    try:
+        async with savepoint(connection):
+            return await fetch(connection, statement)
+    except asyncpg.PostgresError as error:
+        if target.where is None or classify(error) is not Fault.ROW:
+            raise
+    return await _sample(connection, replace(target, where=None), percent)
 
 
 async def plan(connection: Connection, sweep: SweepConfig, found: Survey) -> list[Choice]:

@@ -122,7 +122,8 @@ async def test_ctrl_c_ends_at_the_batchs_edge_with_the_report(
     await database.execute(ROWS)
     config = configured(tmp_path, database, sweep_table(timeout="10min") + "rate_limit = 1\n")
     await database.execute("CREATE TABLE gone(id int);"
-        "CREATE FUNCTION note() RETURNS trigger AS $$ BEGIN INSERT INTO gone VALUES (OLD.id); RETURN OLD; END $$ LANGUAGE plpgsql;"
+        "CREATE FUNCTION note() RETURNS trigger AS $$ BEGIN INSERT INTO gone "
+        "VALUES (OLD.id); RETURN OLD; END $$ LANGUAGE plpgsql;"
         "CREATE TRIGGER note BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION note()")  # fmt: skip
     process = await start("sweep", "--json", config)
     end = time.monotonic() + 60
