@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
 from sweeperd.postgres.sql import TidRange
+from sweeperd.postgres.transaction import Frame
+from sweeperd.sweep.batch import BatchLimits
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 
@@ -108,6 +111,46 @@ async def test_clients_that_lock_in_any_order_never_lose_a_deadlock(database: Te
     await asyncio.gather(*clients)
 
     assert victims == 0
+
+
+async def client_is_the_victim(database: TestDatabase) -> bool:
+    """Deadlock a client with a slow batch: it waits first, so its check comes first."""
+    await database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, expires_at timestamptz);"
+        "INSERT INTO t SELECT g, now() - interval '1 hour' FROM generate_series(1, 3) g;"
+        "CREATE FUNCTION slow() RETURNS trigger AS "
+        "$$ BEGIN PERFORM pg_sleep(0.7); RETURN OLD; END $$ LANGUAGE plpgsql;"
+        "CREATE TRIGGER slow BEFORE DELETE ON t FOR EACH ROW WHEN (OLD.id = 2) "
+        "EXECUTE FUNCTION slow()"
+    )
+    client = await database.connect()
+    transaction = client.transaction()
+    await transaction.start()
+    await client.execute("SELECT FROM t WHERE id = 3 FOR UPDATE")
+    running = asyncio.create_task(sweep(database.dsn, timeout=timedelta(seconds=4)))
+    try:
+        while await database.fetch("SELECT FROM t WHERE id = 1 FOR UPDATE SKIP LOCKED"):
+            pass
+        await client.execute("UPDATE t SET expires_at = now() + interval '1 h' WHERE id = 1")
+    except asyncpg.DeadlockDetectedError:
+        return True
+    finally:
+        await transaction.rollback()
+        await running
+    return False
+
+
+async def test_a_client_deadlocked_with_a_batch_goes_on(database: TestDatabase) -> None:
+    assert not await client_is_the_victim(database)
+
+
+async def test_without_the_bound_in_time_that_client_is_the_victim(
+    database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = BatchLimits(Frame("sweeperd", 10_000, 10_000), 60.0)
+    monkeypatch.setattr(BatchLimits, "of", classmethod(lambda *_: patient))
+
+    assert await client_is_the_victim(database)
 
 
 async def test_rows_that_others_lock_are_skipped_counted_and_left_over(
