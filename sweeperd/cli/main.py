@@ -8,6 +8,7 @@ import click
 
 from sweeperd import __version__
 from sweeperd.cli.check import check
+from sweeperd.cli.demo import demo
 from sweeperd.cli.run import run
 from sweeperd.cli.sweep import sweep
 from sweeperd.errors import ConfigError, SweeperdError
@@ -25,7 +26,7 @@ def cli() -> None:
     """
 
 
-for command in (check, run, sweep):
+for command in (check, demo, run, sweep):
     cli.add_command(command)
 
 

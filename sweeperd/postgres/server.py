@@ -215,6 +215,19 @@ class Server:
         if self._log is not None:
             self._log.close()
 
+    def leave(self) -> None:
+        """Let the server live on after this process; who stops it is told its pid."""
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.kill()
+            self._guard.stdin.close()
+            self._guard.wait()
+        if self._log is not None:
+            self._log.close()
+        if self._process is not None:
+            # nobody waits for it any more, and that is meant
+            self._process.returncode = 0
+        self._process = self._guard = None
+
     def remove(self) -> None:
         """Remove all that `create` made; the server must be stopped."""
         shutil.rmtree(self.directory, ignore_errors=True)
