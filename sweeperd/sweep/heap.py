@@ -15,7 +15,7 @@ from sweeperd.sweep.lane import Piece
 
 _PAGE_HEADER: Final = 24
 _LEAST_TUPLE: Final = 28  # a line pointer (4) and an aligned tuple header (24)
-_FIRST_BLOCKS: Final = 160
+_FIRST_BLOCKS: Final = 2  # triggers and cascades may be slow; a batch that went well grows
 
 
 def pointers_per_page(block_size: int) -> int:

@@ -8,6 +8,7 @@ from typing import Final
 # (lib/gitlab/database/background_migration/batch_optimizer.rb).
 _WEIGHT: Final = 0.4
 _GROWTH: Final = 3.0
+_MOST_HALVINGS: Final = 3
 # Aim below the target, so that the spread of batch times stays under twice the target.
 _AIM: Final = 0.85
 
@@ -29,6 +30,7 @@ class Pace:
         self._largest = max(largest, 1)
         self._size = float(min(max(size, 1), self._largest))
         self._seconds_per_unit: float | None = None
+        self._timeouts = 0
 
     @property
     def size(self) -> int:
@@ -39,6 +41,7 @@ class Pace:
         """Take the duration of a batch that committed."""
         if units <= 0:
             return
+        self._timeouts = 0
         cost = seconds / units
         old = self._seconds_per_unit
         # a sudden slowness counts in full, a sudden speed only by its weight
@@ -49,9 +52,15 @@ class Pace:
         self._size = min(wanted, max(units, 1) * _GROWTH, float(self._largest))
         self._size = max(self._size, 1.0)
 
-    def halve(self) -> None:
-        """Halve after a timeout."""
-        self._size = max(self._size / 2, 1.0)
+    def halve(self, units: int | None = None) -> None:
+        """Halve after a timeout; timeouts in a row quarter, then cut to an eighth.
+
+        Args:
+            units: Size of the batch that timed out, where it was smaller than asked for.
+        """
+        self._timeouts = min(self._timeouts + 1, _MOST_HALVINGS)
+        size = self._size if units is None else min(self._size, float(units))
+        self._size = max(size / 2**self._timeouts, 1.0)
         self._seconds_per_unit = None
 
     def limit(self, largest: int) -> None:

@@ -129,6 +129,10 @@ class Worker:
         self._lane.advance(piece)
         self._finished = piece.last
         self._run.remember(self._lane.name, self._lane.cursor())
+        self._keep_size()
+
+    def _keep_size(self) -> None:
+        """Let the next run begin with what was learned, even if no batch went through."""
         sizes = self._run.report.memory.setdefault("sizes", {})
         sizes[self._lane.strategy] = self.pace.size
 
@@ -201,7 +205,8 @@ class Worker:
 
     async def _smaller(self, reason: str) -> None:
         if self.pace.size > 1:
-            self.pace.halve()
+            self.pace.halve(self._piece.units if self._piece else None)
+            self._keep_size()
         else:
             await self._run.throttle(reason, self._backoff.next())
 
