@@ -116,9 +116,9 @@ class Fleet:
         if member is None:
             log.warning("request_ignored", sweep=request.sweep, action=request.action)
         elif request.action == "hold":
-            member.supervisor.hold(request.reason or "held by an operator")
+            member.supervisor.hold(request.reason or "held by an operator", request.user)
         else:
-            member.supervisor.release()
+            member.supervisor.release(request.user)
 
     def ailments(self, at: float) -> list[str]:
         """Return why the watchdog must not be told that all is well.

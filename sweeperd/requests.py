@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
@@ -32,11 +33,13 @@ class Request:
         action: What to do.
         sweep: The sweep's name.
         reason: The operator's own words; may be empty.
+        user: Who left it, by the owner of its file; empty before it was left.
     """
 
     action: Action
     sweep: str
     reason: str = ""
+    user: str = ""
 
 
 def drop_request(state_dir: Path, request: Request) -> None:
@@ -84,4 +87,14 @@ def _read(path: Path) -> Request | None:
         reason = str(content.get("reason", "")) if isinstance(content, dict) else ""
     except (OSError, ValueError):
         reason = ""
-    return Request(action, name, reason)
+    return Request(action, name, reason, _owner(path))
+
+
+def _owner(path: Path) -> str:
+    try:
+        number = path.stat().st_uid
+        return pwd.getpwuid(number).pw_name
+    except OSError:
+        return ""
+    except KeyError:
+        return f"uid {number}"

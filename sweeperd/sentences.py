@@ -103,7 +103,10 @@ _SENTENCES: dict[str, Sentence] = {
     "sweep_failed": _failed,
     "sweep_throttled": lambda f: f"Sweep {f.get('sweep')} waits{_because(f)}",
     "sweep_held": lambda f: f"Sweep {f.get('sweep')} is held, nothing is deleted{_because(f)}",
-    "sweep_released": lambda f: f"Sweep {f.get('sweep')} is released",
+    "sweep_released": lambda f: (
+        f"Sweep {f.get('sweep')} is released{' by ' + str(f['user']) if f.get('user') else ''}"
+        f"{_because(f)}"
+    ),
     "sweep_crashed": lambda f: f"Sweep {f.get('sweep')} met a defect of sweeperd",
     "sweep_loop_died": lambda f: f"The loop of sweep {f.get('sweep')} died{_because(f, 'error')}",
     "row_skipped": lambda f: (

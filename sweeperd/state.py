@@ -106,6 +106,22 @@ def read_records(directory: Path) -> dict[str, SweepRecord]:
         raise StateUnreadableError(f"the state {path} cannot be read: {error}") from error
 
 
+def running_pid(directory: Path) -> int | None:
+    """Return the pid of the daemon that owns the directory; None when none does."""
+    try:
+        descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.read(descriptor, 32).decode("ascii", "replace").strip()
+        return int(owner) if owner.isdecimal() else None
+    finally:
+        os.close(descriptor)
+    return None
+
+
 class StateStore:
     """The daemon's one writer of a state directory.
 

@@ -116,22 +116,21 @@ class Supervisor:
         """Look at the timetable again."""
         self._wake.set()
 
-    def hold(self, reason: str) -> None:
+    def hold(self, reason: str, user: str = "") -> None:
         """Run no more until `release`; a run under way ends at the batch's edge."""
         self._note(held=reason, held_by="operator")
         if self._running is not None:
             self._running.stop.set()
-        log.warning("sweep_held", sweep=self.name, reason=reason)
+        log.warning("sweep_held", sweep=self.name, reason=reason, user=user)
         self._on_change()
         self._wake.set()
 
-    def release(self) -> None:
+    def release(self, user: str = "") -> None:
         """Run at once, past the guards' doubts; without a hold nothing happens."""
         if self._record.held is None:
             return
         self._release = self._record.held_by == "guard"
-        if not self._release:  # else the run says so, with what it lets go
-            log.info("sweep_released", sweep=self.name)
+        log.info("sweep_released", sweep=self.name, reason=self._record.held, user=user)
         self._note(held=None, held_by=None)
         self._progress = replace(self._progress, retry=True)
         self._on_change()

@@ -9,6 +9,7 @@ import click
 from sweeperd import __version__
 from sweeperd.cli.check import check
 from sweeperd.cli.demo import demo
+from sweeperd.cli.hold import hold, release
 from sweeperd.cli.run import run
 from sweeperd.cli.sweep import sweep
 from sweeperd.errors import ConfigError, SweeperdError
@@ -26,7 +27,7 @@ def cli() -> None:
     """
 
 
-for command in (check, demo, run, sweep):
+for command in (check, demo, hold, release, run, sweep):
     cli.add_command(command)
 
 

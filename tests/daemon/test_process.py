@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from sweeperd.postgres.server import Installation, Server
-from tests.cli.command import sweep_table
+from tests.cli.command import sweep_table, sweeperd
 from tests.conftest import TestDatabase
 from tests.daemon.process import DaemonProcess
 
@@ -289,4 +289,40 @@ async def test_a_full_state_directory_is_told_and_the_sweeps_go_on(
         await daemon.event("state_not_saved")
         before = len(daemon.named("sweep_ran"))
         await daemon.event("sweep_ran", count=before + 2)
+        assert await daemon.end() == 0
+
+
+async def test_a_guards_hold_is_released_by_the_command_and_logged_with_the_user(
+    database: TestDatabase, tmp_path: Path
+) -> None:
+    await database.execute(ROWS.format(7) + "DELETE FROM t WHERE id = 0")
+    async with DaemonProcess(tmp_path, database.dsn, sweep_table()) as daemon:
+        held = await daemon.event("sweep_held")
+        assert "none of 7 sampled rows" in held["reason"]
+        state = {"STATE_DIRECTORY": str(daemon.state)}
+        told = await sweeperd("release", "s", f"--config={tmp_path}/sweeperd.toml", **state)
+        assert f"the daemon (pid {daemon.process.pid})" in told.out
+        released = await daemon.event("sweep_released")
+        assert released["user"]
+        assert "none of 7 sampled rows" in released["reason"]
+        ran = await daemon.event("sweep_ran", outcome="drained")
+        assert ran["deleted_count"] == 7
+        assert await daemon.end() == 0
+
+
+async def test_an_operators_hold_outlives_a_restart(database: TestDatabase, tmp_path: Path) -> None:
+    await database.execute(ROWS.format(7))
+    config = f"--config={tmp_path}/sweeperd.toml"
+    async with DaemonProcess(tmp_path, database.dsn, sweep_table(interval="200ms")) as daemon:
+        state = {"STATE_DIRECTORY": str(daemon.state)}
+        await daemon.event("sweep_ran")
+        await sweeperd("hold", "s", "--reason=audit", config, **state)
+        await daemon.event("sweep_held", reason="audit")
+        assert await daemon.end() == 0
+        seen = len(daemon.named("sweep_ran"))
+        await daemon.start()
+        await daemon.event("sweep_held", reason="audit", count=2)
+        assert len(daemon.named("sweep_ran")) <= seen + 1
+        await sweeperd("release", "s", config, **state)
+        await daemon.event("sweep_ran", count=seen + 3)
         assert await daemon.end() == 0

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import pwd
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from sweeperd.errors import SweeperdError
 from sweeperd.requests import REQUESTS_DIRECTORY, Request, drop_request, take_requests
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_a_request_is_taken_once(tmp_path: Path) -> None:
@@ -17,7 +17,9 @@ def test_a_request_is_taken_once(tmp_path: Path) -> None:
     drop_request(tmp_path, hold)
     drop_request(tmp_path, Request("release", "tokens"))
 
-    assert set(take_requests(tmp_path)) == {hold, Request("release", "tokens")}
+    taken = take_requests(tmp_path)
+    assert {replace(one, user="") for one in taken} == {hold, Request("release", "tokens")}
+    assert {one.user for one in taken} == {pwd.getpwuid(os.geteuid()).pw_name}
     assert take_requests(tmp_path) == ()
 
 
@@ -42,4 +44,4 @@ def test_a_request_without_sense_still_counts(tmp_path: Path) -> None:
     (tmp_path / REQUESTS_DIRECTORY).mkdir()
     (tmp_path / REQUESTS_DIRECTORY / "a.hold").write_bytes(b"\xff")
 
-    assert take_requests(tmp_path) == (Request("hold", "a"),)
+    assert [(one.action, one.sweep) for one in take_requests(tmp_path)] == [("hold", "a")]
