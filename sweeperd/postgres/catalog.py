@@ -52,7 +52,10 @@ class Server:
 
 @dataclass(frozen=True)
 class Relation:
-    """A table or a leaf, and what ``role`` may do with it."""
+    """A table or a leaf, and what ``role`` may do with it.
+
+    ``pages`` and ``tuples`` are the last ANALYZE's, ``blocks`` is the size now.
+    """
 
     oid: int
     schema: str
@@ -63,6 +66,7 @@ class Relation:
     row_security: bool
     pages: int
     tuples: float
+    blocks: int
     access_method: str
     usable: bool
     deletable: bool
@@ -239,13 +243,15 @@ def find_column(columns: list[Column], table: str, text: str) -> Column:
     return found[0]
 
 
-async def read_indexes(connection: Connection, oid: int, column: Column) -> list[Index]:
-    """Return the indexes of one table that hold the column (by name: leaves differ in number)."""
-    numbers = {c.name: c.number for c in await read_columns(connection, oid)}
-    if column.name not in numbers:
-        return []
-    rows = await connection.fetch(sql_catalog.INDEXES, oid, numbers[column.name])
-    return [Index(**dict(row)) for row in rows]
+async def read_indexes(
+    connection: Connection, oids: list[int], column: str
+) -> dict[int, tuple[Index, ...]]:
+    """Return, by table, the indexes that hold the column (by name: leaves differ in number)."""
+    found: dict[int, list[Index]] = {oid: [] for oid in oids}
+    for row in await connection.fetch(sql_catalog.INDEXES, oids, column):
+        facts = dict(row)
+        found[facts.pop("relation")].append(Index(**facts))
+    return {oid: tuple(indexes) for oid, indexes in found.items()}
 
 
 async def sorts_as_time(connection: Connection, column: Column) -> bool:
@@ -262,11 +268,6 @@ async def sorts_as_time(connection: Connection, column: Column) -> bool:
 async def primary_key(connection: Connection, oid: int) -> tuple[str, ...]:
     """Return the names of the primary key's columns, or none."""
     return tuple(r["attname"] for r in await connection.fetch(sql_catalog.PRIMARY_KEY, oid))
-
-
-async def heap_blocks(connection: Connection, oid: int) -> int:
-    """Return the size of a heap in blocks, as it is now."""
-    return int(await connection.fetchval(sql_catalog.HEAP_BLOCKS, oid))
 
 
 async def is_distributed(connection: Connection, oid: int) -> bool:

@@ -243,7 +243,7 @@ def estimate(target: Target) -> Statement:
     """Ask the planner how many rows are expired; nothing is read."""
     args = Args()
     return Statement(
-        f"EXPLAIN (FORMAT JSON) SELECT FROM {target.table.source} WHERE {target.condition(args)}",
+        f"EXPLAIN (FORMAT JSON, VERBOSE) SELECT FROM {target.table.source} WHERE {target.condition(args)}",
         tuple(args),
     )
 

@@ -62,6 +62,8 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::
        current_user AS role, c.relhassubclass AS has_children,
        row_security_active(c.oid) AS row_security,
        c.relpages::bigint AS pages, c.reltuples::float8 AS tuples,
+       CASE c.relkind WHEN 'r' THEN coalesce(pg_relation_size(c.oid), 0)
+           / current_setting('block_size')::bigint ELSE 0 END AS blocks,
        coalesce(am.amname, 'heap') AS access_method,
        has_schema_privilege(n.oid, 'USAGE') AS usable,
        has_table_privilege(c.oid, 'DELETE') AS deletable,
@@ -111,20 +113,19 @@ ORDER BY k.place
 # An index that serves slices: a whole, valid btree that leads with the plain column under the
 # column's own collation. The others are told apart for advice.
 INDEXES: Final = """
-SELECT ic.relname AS name, am.amname AS method, i.indisvalid AND i.indisready AS valid,
+SELECT i.indrelid::bigint AS relation, ic.relname AS name, am.amname AS method,
+       i.indisvalid AND i.indisready AS valid,
        i.indpred IS NOT NULL AS partial,
-       i.indkey[0] = $2::int2 AS leads,
+       i.indkey[0] = a.attnum AS leads,
        i.indcollation[0]::bigint AS collation,
        (i.indoption[0] & 1) = 0 AS ascending
-FROM pg_index i
+FROM pg_attribute a
+JOIN pg_index i ON i.indrelid = a.attrelid
 JOIN pg_class ic ON ic.oid = i.indexrelid
 JOIN pg_am am ON am.oid = ic.relam
-WHERE i.indrelid = $1::bigint::oid AND $2::int2 = ANY (i.indkey::int2[])
+WHERE a.attrelid = ANY ($1::bigint[]::oid[]) AND a.attname = $2::text AND NOT a.attisdropped
+  AND a.attnum = ANY (i.indkey::int2[])
 ORDER BY ic.relname
-"""
-
-HEAP_BLOCKS: Final = """
-SELECT pg_relation_size($1::bigint::regclass) / current_setting('block_size')::bigint
 """
 
 CITUS: Final = """

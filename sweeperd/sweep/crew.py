@@ -25,13 +25,11 @@ class Crew:
     def __init__(self, run: Run, choices: list[Choice]) -> None:
         self._run = run
         self._todo: deque[tuple[Choice, Lane]] = deque()
-        for choice in choices:
-            self._add(choice)
+        self._add(choices)
 
-    def _add(self, choice: Choice) -> None:
+    def _add(self, choices: list[Choice]) -> None:
         saved: dict[str, Any] = self._run.report.memory.get("lanes", {})
-        for lane in lanes(choice, self._run.sweep, self._run.server, saved):
-            self._todo.append((choice, lane))
+        self._todo += lanes(choices, self._run.sweep, self._run.server, saved)
 
     async def sweep(self, session: Session) -> None:
         """Sweep all lanes; the first that ends the run ends them all.
@@ -84,4 +82,4 @@ class Crew:
         report.reason = reason
         report.plan.append(f"{leaf.relation.shown}: heap: {reason}")
         self._run.listener("strategy_changed", strategy="heap", reason=reason)
-        self._add(Choice(leaf, "heap", reason, choice.expired))
+        self._add([Choice(leaf, "heap", reason, choice.expired)])

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sweeperd.postgres.sql import Target, Tid, TidRange
 from sweeperd.postgres.transaction import Connection
-from sweeperd.sweep.lane import Piece
+from sweeperd.sweep.lane import NEVER_JOINED, Piece
 
 _PAGE_HEADER: Final = 24
 _LEAST_TUPLE: Final = 28  # a line pointer (4) and an aligned tuple header (24)
@@ -32,11 +32,13 @@ class HeapLane:
         blocks: First block and end block (exclusive), fixed when the run begins: blocks that
             are appended meanwhile belong to the next run.
         block_size: Of the server, bytes.
+        rows_per_block: As statistics tell; 0 when they do not.
         cursor: Saved cursor of an earlier run.
     """
 
     strategy = "heap"
     has_places = True
+    least_joined = NEVER_JOINED
 
     def __init__(
         self,
@@ -45,23 +47,24 @@ class HeapLane:
         blocks: tuple[int, int],
         *,
         block_size: int,
+        rows_per_block: float = 0.0,
         cursor: Sequence[int] | None = None,
     ) -> None:
         self.name = name
         self.target = target
         self.first, self.end = blocks
         self._per_page = pointers_per_page(block_size)
+        self.density = rows_per_block / self._per_page
         self.first_size = _FIRST_BLOCKS * self._per_page
         self.largest_size = max(self.end - self.first, 1) * self._per_page
-        self._start: Tid = (self.first, 0)
-        self._position: Tid = self._start
-        if cursor and self._start < tuple(cursor) < (self.end, 0):
-            self._position = (int(cursor[0]), int(cursor[1]))
+        self.start: Tid = (self.first, 0)
+        self._position: Tid = self.start
+        self.resume(cursor)
 
-    @property
-    def resumed(self) -> bool:
-        """Whether the pass goes on from an earlier run."""
-        return self._position != self._start
+    def resume(self, cursor: Sequence[int] | None) -> None:
+        """Go on at a saved cursor, if it lies in this lane."""
+        if cursor and self.start < tuple(cursor) < (self.end, 0):
+            self._position = (int(cursor[0]), int(cursor[1]))
 
     async def next(self, connection: Connection, size: int, rows: int) -> Piece | None:  # noqa: ARG002 - the protocol's
         """Return the next range; whole blocks unless a batch must be smaller than one."""
@@ -75,16 +78,25 @@ class HeapLane:
             after = max(offset, 1) + max(size, 1)
             high = (block, after) if after <= self._per_page else (block + 1, 0)
         units = (high[0] - block) * self._per_page + high[1] - offset
-        return Piece(TidRange(self._position, high), max(units, 1), last=high[0] >= self.end)
+        part = TidRange(self._position, high)
+        return Piece(self.target, part, max(units, 1), last=high[0] >= self.end)
 
     def advance(self, piece: Piece) -> None:
         """Move behind a range."""
         if isinstance(piece.part, TidRange):
             self._position = piece.part.high
 
+    def mark(self) -> Tid:
+        """Return the position."""
+        return self._position
+
+    def reset(self, mark: Tid) -> None:
+        """Go back."""
+        self._position = mark
+
     def cursor(self) -> Any:  # noqa: ANN401 - JSON
         """Return the position as [block, offset]; None at the start or the end."""
-        done = self._position[0] >= self.end or not self.resumed
+        done = self._position[0] >= self.end or self._position == self.start
         return None if done else list(self._position)
 
 

@@ -11,7 +11,7 @@ from sweeperd.postgres import sql
 from sweeperd.postgres.predicate import Key
 from sweeperd.postgres.sql import KeyRange, Target
 from sweeperd.postgres.transaction import Connection, fetch, fetchval
-from sweeperd.sweep.lane import Piece, SharedValueError
+from sweeperd.sweep.lane import NEVER_JOINED, Piece, SharedValueError
 
 _FIRST_ROWS: Final = 1_000
 _LARGEST_ROWS: Final = 1_000_000
@@ -28,6 +28,8 @@ class IndexLane:
     """
 
     strategy = "index"
+    density = 0.0
+    least_joined = NEVER_JOINED
 
     def __init__(self, name: str, target: Target, *, has_places: bool, cursor: Any = None) -> None:  # noqa: ANN401 - JSON
         self.name = name
@@ -51,7 +53,7 @@ class IndexLane:
             found = await fetch(connection, sql.probe(self.target, self._low, size))
         ends = [row[0] for row in found]
         if len(ends) < 2:  # noqa: PLR2004 - this row and the next: nothing lies beyond
-            return Piece(KeyRange(self._low, None), size, last=True)
+            return Piece(self.target, KeyRange(self._low, None), size, last=True)
         high, beyond = ends
         if high == beyond:
             before = sql.value_before(self.target, self._low, high)
@@ -60,13 +62,21 @@ class IndexLane:
             if high is None and self.has_places:
                 raise SharedValueError
             high = beyond if high is None else high
-        return Piece(KeyRange(self._low, high), size, last=False)
+        return Piece(self.target, KeyRange(self._low, high), size, last=False)
 
     def advance(self, piece: Piece) -> None:
         """Move behind a slice."""
         self._done = piece.last
         if isinstance(piece.part, KeyRange) and piece.part.high is not None:
             self._low = piece.part.high
+
+    def mark(self) -> tuple[Key | None, bool]:
+        """Return the position."""
+        return self._low, self._done
+
+    def reset(self, mark: tuple[Key | None, bool]) -> None:
+        """Go back."""
+        self._low, self._done = mark
 
     def cursor(self) -> Any:  # noqa: ANN401 - JSON
         """Return the last value done; None at the start or the end."""

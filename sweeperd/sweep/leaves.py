@@ -39,12 +39,13 @@ async def find_leaves(
         heaps.append(relation)
     if in_the_way:
         return [await _through_parent(connection, target, (root, heaps), column, in_the_way)]
+    indexes = await _indexes(connection, heaps, column)
     return [
         Leaf(
             relation,
             replace(target, table=table_of(relation, root, whole=False)),
-            await catalog.heap_blocks(connection, relation.oid),
-            await _indexes(connection, relation, column),
+            relation.blocks,
+            indexes[relation.oid],
             one_heap=relation.access_method == "heap",
         )
         for relation in heaps
@@ -70,12 +71,11 @@ async def _single(
             warnings.append(
                 f"{', '.join(names)} inherit from {root.shown} and are not swept unless named"
             )
-    indexes = await _indexes(connection, root, column)
+    indexes = (await _indexes(connection, [root], column))[root.oid]
     if await catalog.is_distributed(connection, root.oid):
         whole = replace(target, table=replace(target.table, only=False))
         return Leaf(root, whole, 0, indexes, one_heap=False)
-    blocks = await catalog.heap_blocks(connection, root.oid)
-    return Leaf(root, target, blocks, indexes, one_heap=root.access_method == "heap")
+    return Leaf(root, target, root.blocks, indexes, one_heap=root.access_method == "heap")
 
 
 async def _through_parent(
@@ -88,10 +88,10 @@ async def _through_parent(
     """Sweep a partitioned table as a whole, because its leaves must not be touched directly."""
     root, leaves = heaps
     _must_delete(root)
-    indexes: tuple[catalog.Index, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    held = await _indexes(connection, leaves, column)
     for relation in leaves:
-        found = await _indexes(connection, relation, column)
-        serving = tuple(index for index in found if column and index.serves(column))
+        serving = tuple(index for index in held[relation.oid] if column and index.serves(column))
         if not serving:
             raise SweepError(
                 f"{root.shown} must be swept through the parent by slices, and "
@@ -120,8 +120,9 @@ def _must_delete(root: Relation) -> None:
 
 
 async def _indexes(
-    connection: Connection, relation: Relation, column: Column | None
-) -> tuple[Index, ...]:
+    connection: Connection, relations: list[Relation], column: Column | None
+) -> dict[int, tuple[Index, ...]]:
+    oids = [relation.oid for relation in relations]
     if column is None:
-        return ()
-    return tuple(await catalog.read_indexes(connection, relation.oid, column))
+        return dict.fromkeys(oids, ())
+    return await catalog.read_indexes(connection, oids, column.name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.errors import SweepError
@@ -13,6 +14,7 @@ from sweeperd.postgres.catalog import Column, Index, Relation, Server
 from sweeperd.postgres.predicate import Condition, Expired, may_read_tables, quote
 from sweeperd.postgres.sql import Table, Target
 from sweeperd.postgres.transaction import Connection, fetchval
+from sweeperd.sweep.chain import ChainLane
 from sweeperd.sweep.heap import HeapLane, share
 from sweeperd.sweep.index import IndexLane
 from sweeperd.sweep.lane import Lane
@@ -21,6 +23,12 @@ from sweeperd.sweep.lane import Lane
 # the heap; a block range reads every page once, and sequentially.
 _ROWS_PER_PAGE_WORTH: Final = 2.0
 _TINY_BLOCKS: Final = 64
+# Leaves below this size (32 MB) share batches; larger ones are worth lanes of their own.
+_CHAINED_BLOCKS: Final = 4_096
+_FEWEST_CHAINED: Final = 2
+
+
+Estimates = dict[tuple[str, str], float]
 
 
 @dataclass(frozen=True)
@@ -68,10 +76,14 @@ def make_target(table: Table, expired: Expired | Condition, sweep: SweepConfig) 
     return Target(table, expired, sweep.where, two_steps=elsewhere)
 
 
-async def choose(
-    connection: Connection, sweep: SweepConfig, leaf: Leaf, column: Column | None
-) -> Choice:
+def choose(sweep: SweepConfig, leaf: Leaf, column: Column | None, estimates: Estimates) -> Choice:
     """Choose a leaf's strategy.
+
+    Args:
+        sweep: The sweep.
+        leaf: The leaf.
+        column: The column, unless the sweep has a condition instead.
+        estimates: Expired rows that the planner expects, by leaf.
 
     Raises:
         SweepError: The strategy asked for cannot work here.
@@ -87,7 +99,7 @@ async def choose(
         return Choice(leaf, "heap", f"no index leads with {column.name}", None)
     if leaf.blocks <= _TINY_BLOCKS:
         return Choice(leaf, "heap", f"the table has {leaf.blocks} blocks only", None)
-    return await _weigh(connection, leaf, index)
+    return _weigh(leaf, index, estimates.get((leaf.relation.schema, leaf.relation.name), 0.0))
 
 
 def _by_index(leaf: Leaf, column: Column, index: Index | None) -> Choice:
@@ -116,8 +128,7 @@ def _by_condition(sweep: SweepConfig, leaf: Leaf) -> Choice:
     return Choice(leaf, "heap", "a condition is looked for in block ranges", None)
 
 
-async def _weigh(connection: Connection, leaf: Leaf, index: Index) -> Choice:
-    expired = await expected_rows(connection, leaf.target)
+def _weigh(leaf: Leaf, index: Index, expired: float) -> Choice:
     worth = leaf.blocks * _ROWS_PER_PAGE_WORTH
     if expired <= worth:
         reason = (
@@ -129,10 +140,23 @@ async def _weigh(connection: Connection, leaf: Leaf, index: Index) -> Choice:
     return Choice(leaf, "heap", reason, expired)
 
 
-async def expected_rows(connection: Connection, target: Target) -> float:
-    """Return the planner's estimate of expired rows."""
+async def estimate(connection: Connection, target: Target) -> Estimates:
+    """Return how many expired rows the planner expects; it is asked once for all leaves.
+
+    A leaf that it leaves out, for its bounds or constraints, has none.
+    """
     plan = json.loads(await fetchval(connection, sql.estimate(target)))
-    return float(plan[0]["Plan"]["Plan Rows"])
+    return {
+        (node["Schema"], node["Relation Name"]): float(node["Plan Rows"])
+        for node in _nodes(plan[0]["Plan"])
+        if "Relation Name" in node
+    }
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from _nodes(inner)
 
 
 def _create_index(relation: Relation, column: Column) -> str:
@@ -140,25 +164,45 @@ def _create_index(relation: Relation, column: Column) -> str:
 
 
 def lanes(
-    choice: Choice, sweep: SweepConfig, server: Server, saved: dict[str, object]
-) -> list[Lane]:
-    """Return the lanes of a leaf, each at its saved cursor."""
-    leaf, oid = choice.leaf, choice.leaf.relation.oid
-    if choice.strategy == "index":
-        name = f"{oid}:index"
-        return [IndexLane(name, leaf.target, has_places=leaf.one_heap, cursor=saved.get(name))]
-    workers = min(sweep.workers, max(leaf.blocks // _TINY_BLOCKS, 1))
-    made: list[Lane] = []
-    for number in range(workers):
-        name = f"{oid}:heap:{number}/{workers}"
-        cursor = saved.get(name)
-        made.append(
-            HeapLane(
-                name,
-                leaf.target,
-                share(leaf.blocks, number, workers),
-                block_size=server.block_size,
-                cursor=cursor if isinstance(cursor, list) else None,
-            )
-        )
+    choices: list[Choice], sweep: SweepConfig, server: Server, saved: dict[str, object]
+) -> list[tuple[Choice, Lane]]:
+    """Return the lanes of all leaves, each at its saved cursor, with the choice it stems from."""
+    made: list[tuple[Choice, Lane]] = []
+    chained = [c for c in choices if c.strategy == "heap" and c.leaf.blocks < _CHAINED_BLOCKS]
+    if len(chained) < _FEWEST_CHAINED:
+        chained = []
+    for choice in choices:
+        if choice.strategy == "index":
+            name, leaf = f"{choice.leaf.relation.oid}:index", choice.leaf
+            lane = IndexLane(name, leaf.target, has_places=leaf.one_heap, cursor=saved.get(name))
+            made.append((choice, lane))
+        elif choice not in chained:
+            parts = min(sweep.workers, max(choice.leaf.blocks // _TINY_BLOCKS, 1))
+            made += [
+                (choice, _heap_lane(choice.leaf, server, saved, (number, parts)))
+                for number in range(parts)
+            ]
+    for number in range(sweep.workers if chained else 0):
+        mine = chained[number :: sweep.workers]
+        name = f"leaves:heap:{number}/{sweep.workers}"
+        if mine:
+            links = [_heap_lane(choice.leaf, server, {}, (0, 1)) for choice in mine]
+            made.append((mine[0], ChainLane(name, links, saved.get(name))))
     return made
+
+
+def _heap_lane(
+    leaf: Leaf, server: Server, saved: dict[str, object], part: tuple[int, int]
+) -> HeapLane:
+    number, parts = part
+    name = f"{leaf.relation.oid}:heap:{number}/{parts}"
+    cursor = saved.get(name)
+    known = leaf.relation
+    return HeapLane(
+        name,
+        leaf.target,
+        share(leaf.blocks, number, parts),
+        block_size=server.block_size,
+        rows_per_block=max(known.tuples, 0.0) / known.pages if known.pages else 0.0,
+        cursor=cursor if isinstance(cursor, list) else None,
+    )

@@ -43,6 +43,7 @@ class Run:
 
     Attributes:
         blocked: Why the run waits at this moment, and the outcome if it ends so.
+        table: The swept table's qualified, quoted name; part of every fence's key.
         skip_locked: A lock conflict was met: for the rest of the run nobody is waited for.
     """
 
@@ -55,6 +56,7 @@ class Run:
     server: Server
     limits: BatchLimits
     max_rows: int | None
+    table: str = ""
     key_columns: tuple[str, ...] = ()
     lockable: bool = True
     archive: Archive | None = None

@@ -183,6 +183,7 @@ class Runner:
             server=found.server,
             limits=limits,
             max_rows=min(caps, default=None),
+            table=found.target.table.quoted,
             key_columns=found.key_columns,
             lockable=found.lockable,
         )

@@ -21,7 +21,7 @@ from sweeperd.sweep.expiry import expired_rows, unit_of
 from sweeperd.sweep.guard import Facts, clock_hold, fingerprint, wrong_unit
 from sweeperd.sweep.leaves import find_leaves
 from sweeperd.sweep.moments import from_micros, to_micros
-from sweeperd.sweep.planner import Choice, Leaf, choose, make_target, table_of
+from sweeperd.sweep.planner import Choice, Leaf, choose, estimate, make_target, table_of
 
 _SAMPLE_BLOCKS: Final = 64
 _SAMPLE_ROWS: Final = 10_000
@@ -193,4 +193,5 @@ async def _sample(connection: Connection, target: Target, percent: float) -> lis
 async def plan(connection: Connection, sweep: SweepConfig, found: Survey) -> list[Choice]:
     """Choose the strategy of each leaf."""
     async with reading(connection, Frame(f"sweeperd:{sweep.name}")):
-        return [await choose(connection, sweep, leaf, found.column) for leaf in found.leaves]
+        estimates = await estimate(connection, found.target) if found.column else {}
+        return [choose(sweep, leaf, found.column, estimates) for leaf in found.leaves]

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from sweeperd.postgres.errors import Fault, classify, describe
-from sweeperd.postgres.sql import Slice, lock_probe
+from sweeperd.postgres.sql import Table, lock_probe
 from sweeperd.postgres.transaction import CommitUnknownError, Connection, execute, fence_key
 from sweeperd.sweep.batch import (
     BatchTimeoutError,
@@ -25,6 +25,8 @@ from sweeperd.sweep.session import Session
 
 _RETRIES: Final = 5
 _DENSITY_MARGIN: Final = 0.95
+_DENSITY_DOUBT: Final = 1.25  # what statistics say is an average
+_TOO_MANY: Final = 1.5
 _SKIPPED_ROUNDS: Final = (0.05, 0.2, 1.0)  # seconds waited before each round
 _MOST_SKIPPED_SLICES: Final = 10_000
 
@@ -38,15 +40,14 @@ class Worker:
         self._session = session
         self._backoff = Backoff()
         self._retries = 0
-        self._piece: Piece | None = None
+        self._piece: Piece | None = None  # the slice at hand
+        self._pieces: list[tuple[Piece, int]] = []  # of the batch at hand, with rows held
+        self._alone = 0  # batches of one slice, while an error is looked for
         self._finished = False
-        self._density = 0.0  # rows per unit, the most seen
+        self._density = 0.0  # expired rows per unit, the most seen
         self._in_doubt = Deleted(0, 0, 0.0, cancelled=False)
-        self._skipped: dict[Slice, int] = {}
-        table = lane.target.table
-        self._fence = fence_key(
-            run.server.database, table.schema, table.name, run.sweep.name, lane.name
-        )
+        self._skipped: dict[Piece, int] = {}
+        self._fence = fence_key(run.server.database, run.table, run.sweep.name, lane.name)
         learned = run.report.memory.get("sizes", {}).get(lane.strategy, lane.first_size)
         target = min(run.sweep.batch_target.total_seconds(), run.limits.statement_seconds / 2)
         self.pace = Pace(target, int(learned), lane.largest_size)
@@ -69,29 +70,44 @@ class Worker:
         await self._retry_skipped()
 
     async def _step(self, rows: int) -> None:
+        before = self._lane.mark()
+        self._piece, self._pieces = None, []
         try:
             connection = await self._session.get()
             done = await run_batch(connection, self._run.limits, self._fence, self._work(rows))
         except (RunEndError, SharedValueError):
             raise
+        except CommitUnknownError as error:
+            await self._settle_commit(error, before)
         except Exception as error:  # noqa: BLE001 - each is classified, none is swallowed
+            self._lane.reset(before)
             await self._react(error, rows)
-            return
-        self._commit(done)
+        else:
+            self._commit(done)
 
     def _work(self, rows: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 - batch.Work
+        """Delete one slice, or as many small ones as fit into a batch."""
+
         async def work(connection: Connection) -> tuple[int, int]:
-            self._piece = await self._lane.next(connection, self._size(rows), rows)
-            if self._piece is None:
-                return 0, 0
-            gone, locked = await delete_slice(
-                connection,
-                self._lane.target,
-                self._piece.part,
-                limit=rows,
-                skip_locked=self._skipping,
-                archive=self._run.archive,
-            )
+            gone = locked = 0
+            size = self._size(rows)
+            while gone < rows:
+                piece = self._piece = await self._lane.next(connection, size, rows - gone)
+                if piece is None:
+                    break
+                deleted, held = await delete_slice(
+                    connection,
+                    piece.target,
+                    piece.part,
+                    limit=rows - gone,
+                    skip_locked=self._skipping,
+                    archive=self._run.archive,
+                )
+                self._pieces.append((piece, held))
+                gone, locked, size = gone + deleted, locked + held, size - piece.units
+                if piece.last or self._alone or size < self._lane.least_joined:
+                    break
+                self._lane.advance(piece)
             self._in_doubt = Deleted(gone, locked, 0.0, cancelled=False)
             return gone, locked
 
@@ -100,11 +116,11 @@ class Worker:
     def _size(self, rows: int) -> int:
         """Return the next batch's units: by time, and by the densest rows seen so far.
 
-        No lane has more rows than units, so that the first batches are safe, too.
+        Before any was seen, statistics tell how many rows there are at all; without them a unit
+        counts as a row, for no lane has more.
         """
-        if not self._density:
-            return max(min(self.pace.size, rows), 1)
-        return max(min(self.pace.size, int(rows * _DENSITY_MARGIN / self._density)), 1)
+        density = self._density or min(self._lane.density * _DENSITY_DOUBT, 1.0) or 1.0
+        return max(min(self.pace.size, int(rows * _DENSITY_MARGIN / density)), 1)
 
     @property
     def _skipping(self) -> bool:
@@ -112,18 +128,28 @@ class Worker:
 
     def _commit(self, done: Deleted) -> None:
         """Advance and count after the answer to COMMIT, and only then."""
-        piece, self._retries = self._piece, 0
+        self._retries = 0
+        self._alone = max(self._alone - 1, 0)
         self._backoff.reset()
         self._run.count(done, self._lane.name)
-        if piece is None:
-            self._finished = True
-        else:
-            self.pace.record(piece.units, done.seconds)
-            self._density = max(self._density, done.rows / piece.units)
-            self._note_skipped(piece.part, done.skipped)
-            self._advance(piece)
+        units = self._units()
+        if units:
+            self.pace.record(units, done.seconds)
+            self._density = max(self._density, done.rows / units)
+        self._pass()
         if done.cancelled:
             raise asyncio.CancelledError
+
+    def _pass(self) -> None:
+        """Move behind the slices of a batch that was committed."""
+        for piece, held in self._pieces:
+            self._note_skipped(piece, held)
+        if self._pieces:
+            self._advance(self._pieces[-1][0])
+        self._finished = self._finished or self._piece is None
+
+    def _units(self) -> int:
+        return sum(piece.units for piece, _ in self._pieces)
 
     def _advance(self, piece: Piece) -> None:
         self._lane.advance(piece)
@@ -136,20 +162,26 @@ class Worker:
         sizes = self._run.report.memory.setdefault("sizes", {})
         sizes[self._lane.strategy] = self.pace.size
 
-    def _note_skipped(self, part: Slice, rows: int) -> None:
-        self._skipped.pop(part, None)
+    def _note_skipped(self, piece: Piece, rows: int) -> None:
+        self._skipped.pop(piece, None)
         if rows:
-            self._skipped[part] = rows
+            self._skipped[piece] = rows
         self._run.locked_rows[self._lane.name] = sum(self._skipped.values())
         self._run.count_skipped()
+
+    @property
+    def _joined(self) -> bool:
+        """Whether the slice at hand was not alone in its batch."""
+        return bool(self._pieces) and self._piece is not self._pieces[0][0]
 
     async def _react(self, error: Exception, rows: int) -> None:
         if isinstance(error, FenceTakenError):
             raise RunEndError("yielded", "another instance sweeps here") from error
-        if isinstance(error, TooManyRowsError):
-            self.pace.limit(max(self._piece.units // 2 if self._piece else 1, 1))
-        elif isinstance(error, CommitUnknownError):
-            await self._settle_commit(error)
+        if self._joined and classify(error) in {Fault.ROW, Fault.LOCK}:
+            self._alone = len(self._pieces) + 1  # the slice that is in the way shows itself
+        elif isinstance(error, TooManyRowsError):
+            units = self._piece.units if self._piece else 1
+            self._density = max(self._density, rows / units) * _TOO_MANY
         elif isinstance(error, BatchTimeoutError) or classify(error) is Fault.TIMEOUT:
             await self._smaller("a batch took longer than its time even with one row")
         else:
@@ -180,7 +212,7 @@ class Worker:
     async def _react_to_lock(self, rows: int) -> None:
         """First conflict: wait for nobody from now on. A lock on the table itself: throttle."""
         if await self._table_is_locked():
-            name = self._lane.target.table.quoted
+            name = self._table.quoted
             await self._run.throttle(f"table {name} is locked", self._backoff.next())
         elif self._skipping or not self._run.lockable:
             await self._bisect(rows)
@@ -189,9 +221,13 @@ class Worker:
         else:
             self._run.skip_locked = True
 
+    @property
+    def _table(self) -> Table:
+        return (self._piece or self._lane).target.table
+
     async def _table_is_locked(self) -> bool:
         async def touch(connection: Connection) -> tuple[int, int]:
-            await execute(connection, lock_probe(self._lane.target.table))
+            await execute(connection, lock_probe(self._table))
             return 0, 0
 
         try:
@@ -205,7 +241,8 @@ class Worker:
 
     async def _smaller(self, reason: str) -> None:
         if self.pace.size > 1:
-            self.pace.halve(self._piece.units if self._piece else None)
+            at_hand = self._piece.units if self._piece else 0
+            self.pace.halve(max(self._units(), at_hand) or None)
             self._keep_size()
         else:
             await self._run.throttle(reason, self._backoff.next())
@@ -223,7 +260,7 @@ class Worker:
             self._run.count_skipped()
             self._advance(piece)
             return
-        bisection = Bisection(self._run, self._lane.target, self._session, self._fence)
+        bisection = Bisection(self._run, piece.target, self._session, self._fence)
         try:
             locked = await bisection.delete(piece.part, self._lane.name, rows)
         except RunEndError:
@@ -232,17 +269,18 @@ class Worker:
             await self._react(error, rows)
             return
         if locked is not None:
-            self._note_skipped(piece.part, locked)
+            self._note_skipped(piece, locked)
             self._advance(piece)
 
-    async def _settle_commit(self, lost: CommitUnknownError) -> None:
+    async def _settle_commit(self, lost: CommitUnknownError, before: object) -> None:
         """Count a batch whose COMMIT was not answered only if the server says so."""
         committed = await self._session.was_committed(lost, self._run)
-        if committed and self._piece is not None:
+        if committed:
             self._run.count(self._in_doubt, self._lane.name)
-            self._note_skipped(self._piece.part, self._in_doubt.skipped)
-            self._advance(self._piece)
-        elif committed is None:
+            self._pass()
+            return
+        self._lane.reset(before)
+        if committed is None:
             self._run.report.warn(
                 "the answer to one COMMIT was lost and the server cannot tell its fate: "
                 "deleted_count may be one batch too low"
@@ -254,18 +292,18 @@ class Worker:
             if not self._skipped:
                 return
             await self._run.wait("locked_rows", pause)
-            for part in list(self._skipped):
+            for piece in list(self._skipped):
                 await self._run.gate()
                 with self._run.allowance() as rows:
                     if rows >= 1:
-                        await self._retry(part, rows)
+                        await self._retry(piece, rows)
 
-    async def _retry(self, part: Slice, rows: int) -> None:
+    async def _retry(self, piece: Piece, rows: int) -> None:
         async def work(connection: Connection) -> tuple[int, int]:
             return await delete_slice(
                 connection,
-                self._lane.target,
-                part,
+                piece.target,
+                piece.part,
                 limit=rows,
                 skip_locked=True,
                 archive=self._run.archive,
@@ -281,6 +319,6 @@ class Worker:
                 raise
             return
         self._run.count(done, self._lane.name)
-        self._note_skipped(part, done.skipped)
+        self._note_skipped(piece, done.skipped)
         if done.cancelled:
             raise asyncio.CancelledError
