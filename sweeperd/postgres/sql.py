@@ -15,6 +15,8 @@ from sweeperd.postgres.predicate import Args, Condition, Expired, Key, quote
 Tid = tuple[int, int]
 
 WALK_INDEX: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
+# a parallel plan tells rows per worker
+PLAN_ALONE: Final = "SET LOCAL max_parallel_workers_per_gather = 0"
 WALK_AS_PLANNED: Final = "SET LOCAL enable_sort TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT"
 
 
@@ -243,7 +245,8 @@ def estimate(target: Target) -> Statement:
     """Ask the planner how many rows are expired; nothing is read."""
     args = Args()
     return Statement(
-        f"EXPLAIN (FORMAT JSON, VERBOSE) SELECT FROM {target.table.source} WHERE {target.condition(args)}",
+        "EXPLAIN (FORMAT JSON, VERBOSE) "
+        f"SELECT FROM {target.table.source} WHERE {target.condition(args)}",
         tuple(args),
     )
 

@@ -24,6 +24,7 @@ class ChainLane:
 
     strategy = "heap"
     has_places = True
+    read_budget: float | None = None
 
     def __init__(self, name: str, links: list[HeapLane], cursor: Any = None) -> None:  # noqa: ANN401 - JSON
         self.name = name
@@ -31,6 +32,7 @@ class ChainLane:
         self._at = 0
         self.first_size = self.least_joined = links[0].first_size
         self.largest_size = sum(link.largest_size for link in links)
+        self.units_per_block = links[0].units_per_block
         self.density = max(link.density for link in links)
         if isinstance(cursor, list):
             names = [link.name for link in links]
@@ -58,7 +60,9 @@ class ChainLane:
         return None
 
     def advance(self, piece: Piece) -> None:
-        """Move behind a slice of the heap at hand."""
+        """Move behind a slice; it may lie in a later heap than the one at hand."""
+        while self._link.target != piece.target:
+            self._at += 1
         self._link.advance(piece)
 
     def mark(self) -> tuple[int, Any]:

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import AsyncExitStack
 from typing import Any
 
-from sweeperd.sweep.lane import Lane, SharedValueError
+from sweeperd.sweep.lane import Lane, SwitchError
 from sweeperd.sweep.planner import Choice, lanes
 from sweeperd.sweep.run import Run
 from sweeperd.sweep.session import Session
@@ -69,17 +69,17 @@ class Crew:
         while self._todo:
             choice, lane = self._todo.popleft()
             try:
-                await Worker(self._run, lane, session).drive()
-            except SharedValueError:
-                self._switch(choice)
+                await Worker(self._run, lane, session, choice.second_look).drive()
+            except SwitchError as switch:
+                self._run.remember(lane.name, None)
+                self._switch(choice, switch)
 
-    def _switch(self, choice: Choice) -> None:
-        """Go on with block ranges where slices of the column would not stay small."""
+    def _switch(self, choice: Choice, switch: SwitchError) -> None:
+        """Go on with the other strategy, from the leaf's start."""
         report, leaf = self._run.report, choice.leaf
-        column = leaf.target.column.column
-        reason = f"one value of {column} is shared by more rows than a batch holds"
-        report.strategy = "heap" if report.strategy == "index" else report.strategy
-        report.reason = reason
-        report.plan.append(f"{leaf.relation.shown}: heap: {reason}")
-        self._run.listener("strategy_changed", strategy="heap", reason=reason)
-        self._add([Choice(leaf, "heap", reason, choice.expired)])
+        known = set((report.strategy or "").split("+")) | {switch.strategy}
+        report.strategy = "+".join(sorted(known - {""}))
+        report.reason = switch.reason
+        report.plan.append(f"{leaf.relation.shown}: {switch.strategy}: {switch.reason}")
+        self._run.listener("strategy_changed", strategy=switch.strategy, reason=switch.reason)
+        self._add([Choice(leaf, switch.strategy, switch.reason, None)])

@@ -33,6 +33,7 @@ class HeapLane:
             are appended meanwhile belong to the next run.
         block_size: Of the server, bytes.
         rows_per_block: As statistics tell; 0 when they do not.
+        read_budget: Blocks per second while they yield little; None for any.
         cursor: Saved cursor of an earlier run.
     """
 
@@ -48,15 +49,17 @@ class HeapLane:
         *,
         block_size: int,
         rows_per_block: float = 0.0,
+        read_budget: float | None = None,
         cursor: Sequence[int] | None = None,
     ) -> None:
         self.name = name
         self.target = target
         self.first, self.end = blocks
-        self._per_page = pointers_per_page(block_size)
-        self.density = rows_per_block / self._per_page
-        self.first_size = _FIRST_BLOCKS * self._per_page
-        self.largest_size = max(self.end - self.first, 1) * self._per_page
+        self.read_budget = read_budget
+        self.units_per_block = pointers_per_page(block_size)
+        self.density = rows_per_block / self.units_per_block
+        self.first_size = _FIRST_BLOCKS * self.units_per_block
+        self.largest_size = max(self.end - self.first, 1) * self.units_per_block
         self.start: Tid = (self.first, 0)
         self._position: Tid = self.start
         self.resume(cursor)
@@ -71,13 +74,13 @@ class HeapLane:
         block, offset = self._position
         if block >= self.end:
             return None
-        blocks = size // self._per_page
-        if blocks >= 1 and (rows >= self._per_page or offset == 0):
+        blocks = size // self.units_per_block
+        if blocks >= 1 and (rows >= self.units_per_block or offset == 0):
             high: Tid = (min(block + blocks, self.end), 0)
         else:
             after = max(offset, 1) + max(size, 1)
-            high = (block, after) if after <= self._per_page else (block + 1, 0)
-        units = (high[0] - block) * self._per_page + high[1] - offset
+            high = (block, after) if after <= self.units_per_block else (block + 1, 0)
+        units = (high[0] - block) * self.units_per_block + high[1] - offset
         part = TidRange(self._position, high)
         return Piece(self.target, part, max(units, 1), last=high[0] >= self.end)
 

@@ -11,7 +11,7 @@ from sweeperd.postgres import sql
 from sweeperd.postgres.predicate import Key
 from sweeperd.postgres.sql import KeyRange, Target
 from sweeperd.postgres.transaction import Connection, fetch, fetchval
-from sweeperd.sweep.lane import NEVER_JOINED, Piece, SharedValueError
+from sweeperd.sweep.lane import NEVER_JOINED, Piece, SwitchError
 
 _FIRST_ROWS: Final = 1_000
 _LARGEST_ROWS: Final = 1_000_000
@@ -29,6 +29,8 @@ class IndexLane:
 
     strategy = "index"
     density = 0.0
+    read_budget: float | None = None
+    units_per_block = 0
     least_joined = NEVER_JOINED
 
     def __init__(self, name: str, target: Target, *, has_places: bool, cursor: Any = None) -> None:  # noqa: ANN401 - JSON
@@ -44,7 +46,7 @@ class IndexLane:
         """Return the slice of the next ``size`` values.
 
         Raises:
-            SharedValueError: The next value alone has more rows than that.
+            SwitchError: The next value alone has more rows than that.
         """
         if self._done:
             return None
@@ -60,7 +62,9 @@ class IndexLane:
             async with _index_order(connection):
                 high = await fetchval(connection, before)
             if high is None and self.has_places:
-                raise SharedValueError
+                column = self.target.column.column
+                reason = f"one value of {column} is shared by more rows than a batch holds"
+                raise SwitchError("heap", reason)
             high = beyond if high is None else high
         return Piece(self.target, KeyRange(self._low, high), size, last=False)
 

@@ -10,8 +10,18 @@ from sweeperd.postgres.sql import Slice, Target
 from sweeperd.postgres.transaction import Connection
 
 
-class SharedValueError(Exception):
-    """One value of the column is shared by more rows than a batch may hold."""
+class SwitchError(Exception):
+    """The leaf is better swept by another strategy.
+
+    Attributes:
+        strategy: Which.
+        reason: Why, as a sentence.
+    """
+
+    def __init__(self, strategy: str, reason: str) -> None:
+        super().__init__(reason)
+        self.strategy = strategy
+        self.reason = reason
 
 
 NEVER_JOINED: Final = sys.maxsize
@@ -42,6 +52,8 @@ class Lane(Protocol):
     has_places: bool  # ctid names one row: bisecting and SKIP LOCKED are possible
     first_size: int
     largest_size: int
+    units_per_block: int  # 0 where units are no places
+    read_budget: float | None  # blocks per second while it yields little
     least_joined: int  # rest of a batch, in units, for which the next slice may join it
     density: float  # rows per unit, as far as statistics tell; 0 when they do not
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sweeperd.config.models import SweepConfig
@@ -18,14 +18,14 @@ from sweeperd.sweep.chain import ChainLane
 from sweeperd.sweep.heap import HeapLane, share
 from sweeperd.sweep.index import IndexLane
 from sweeperd.sweep.lane import Lane
+from sweeperd.sweep.second_look import ROWS_PER_BLOCK_WORTH, SecondLook
 
-# A slice fetches one heap page for each expired row where the column is uncorrelated with
-# the heap; a block range reads every page once, and sequentially.
-_ROWS_PER_PAGE_WORTH: Final = 2.0
 _TINY_BLOCKS: Final = 64
 # Leaves below this size (32 MB) share batches; larger ones are worth lanes of their own.
 _CHAINED_BLOCKS: Final = 4_096
 _FEWEST_CHAINED: Final = 2
+_CACHE_SHARE: Final = 0.25
+_ROUND_SECONDS: Final = 8.0
 
 
 Estimates = dict[tuple[str, str], float]
@@ -52,12 +52,27 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Choice:
-    """A leaf's strategy and why."""
+    """A leaf's strategy and why.
+
+    Attributes:
+        leaf: The leaf.
+        strategy: index or heap.
+        reason: Why, as a sentence.
+        expected: Expired rows that statistics tell of; None when nobody asked them, so that
+            there is nothing to look at twice.
+    """
 
     leaf: Leaf
     strategy: str
     reason: str
-    expired: float | None
+    expected: float | None
+
+    @property
+    def second_look(self) -> SecondLook | None:
+        """What the first batches are compared with; None for what an operator insists on."""
+        if self.expected is None:
+            return None
+        return SecondLook(self.strategy, self.expected, self.leaf.blocks)
 
 
 def table_of(relation: Relation, root: Relation, *, whole: bool) -> Table:
@@ -129,7 +144,7 @@ def _by_condition(sweep: SweepConfig, leaf: Leaf) -> Choice:
 
 
 def _weigh(leaf: Leaf, index: Index, expired: float) -> Choice:
-    worth = leaf.blocks * _ROWS_PER_PAGE_WORTH
+    worth = leaf.blocks * ROWS_PER_BLOCK_WORTH
     if expired <= worth:
         reason = (
             f"about {expired:.0f} rows are expired, few for {leaf.blocks} blocks; "
@@ -145,6 +160,7 @@ async def estimate(connection: Connection, target: Target) -> Estimates:
 
     A leaf that it leaves out, for its bounds or constraints, has none.
     """
+    await connection.execute(sql.PLAN_ALONE)
     plan = json.loads(await fetchval(connection, sql.estimate(target)))
     return {
         (node["Schema"], node["Relation Name"]): float(node["Plan Rows"])
@@ -178,8 +194,10 @@ def lanes(
             made.append((choice, lane))
         elif choice not in chained:
             parts = min(sweep.workers, max(choice.leaf.blocks // _TINY_BLOCKS, 1))
+            # lanes side by side would each decide again
+            heap = choice if parts == 1 else replace(choice, expected=None)
             made += [
-                (choice, _heap_lane(choice.leaf, server, saved, (number, parts)))
+                (heap, _heap_lane(choice.leaf, server, saved, (number, parts)))
                 for number in range(parts)
             ]
     for number in range(sweep.workers if chained else 0):
@@ -187,8 +205,32 @@ def lanes(
         name = f"leaves:heap:{number}/{sweep.workers}"
         if mine:
             links = [_heap_lane(choice.leaf, server, {}, (0, 1)) for choice in mine]
-            made.append((mine[0], ChainLane(name, links, saved.get(name))))
+            made.append((replace(mine[0], expected=None), ChainLane(name, links, saved.get(name))))
     return made
+
+
+def read_budget(leaf: Leaf, server: Server) -> float | None:
+    """Return blocks per second at which a heap that yields little may be read; None for any.
+
+    A TID Range Scan reads through shared buffers without a sequential scan's ring. A page in use
+    survives if it is used between two rounds of the clock hand, so a round takes a while.
+    """
+    if leaf.blocks <= server.shared_buffers * _CACHE_SHARE:
+        return None
+    return server.shared_buffers / _ROUND_SECONDS
+
+
+def with_read_budget(choice: Choice, server: Server) -> Choice:
+    """Say in the reason how fast a large heap is read while it yields little."""
+    budget = read_budget(choice.leaf, server)
+    if budget is None or choice.strategy != "heap":
+        return choice
+    megabytes = budget * server.block_size / 2**20
+    return replace(
+        choice,
+        reason=f"{choice.reason}; blocks with few expired rows are read at {megabytes:.0f} MB/s, "
+        "for all of them would push others out of the cache",
+    )
 
 
 def _heap_lane(
@@ -204,5 +246,6 @@ def _heap_lane(
         share(leaf.blocks, number, parts),
         block_size=server.block_size,
         rows_per_block=max(known.tuples, 0.0) / known.pages if known.pages else 0.0,
+        read_budget=read_budget(leaf, server),
         cursor=cursor if isinstance(cursor, list) else None,
     )

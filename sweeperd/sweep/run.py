@@ -67,6 +67,7 @@ class Run:
     refused_rows: int = 0
     _reserved: int = 0
     _next_start: float = 0.0
+    _why: str = ""
 
     async def gate(self) -> None:
         """Wait for what a batch must wait for; always between transactions.
@@ -75,10 +76,9 @@ class Run:
             RunEndError: The run must not go on.
         """
         self.check()
-        if self.sweep.rate_limit:
-            while (ahead := self._next_start - self.clock.elapsed()) > 0:
-                await self.wait("rate_limit", ahead)
-                self.check()
+        while (ahead := self._next_start - self.clock.elapsed()) > 0:
+            await self.wait(self._why, ahead)
+            self.check()
 
     def check(self) -> None:
         """Raise RunEndError when the run was stopped, its cap is reached or its window closed."""
@@ -113,9 +113,14 @@ class Run:
         if done.rows:
             self.refused_in_a_row = 0
         if self.sweep.rate_limit:
-            start = max(self._next_start, self.clock.elapsed())
-            self._next_start = start + done.rows / self.sweep.rate_limit
+            self.delay("rate_limit", done.rows / self.sweep.rate_limit)
         self.listener("batch", lane=lane, rows=done.rows, seconds=done.seconds)
+
+    def delay(self, reason: str, seconds: float) -> None:
+        """Let the next batch of any lane start later; `gate` waits for it."""
+        if seconds > 0:
+            self._next_start = max(self._next_start, self.clock.elapsed()) + seconds
+            self._why = reason
 
     def count_skipped(self) -> None:
         """Bring the report's skipped rows up to date."""

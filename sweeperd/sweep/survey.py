@@ -21,7 +21,15 @@ from sweeperd.sweep.expiry import expired_rows, unit_of
 from sweeperd.sweep.guard import Facts, clock_hold, fingerprint, wrong_unit
 from sweeperd.sweep.leaves import find_leaves
 from sweeperd.sweep.moments import from_micros, to_micros
-from sweeperd.sweep.planner import Choice, Leaf, choose, estimate, make_target, table_of
+from sweeperd.sweep.planner import (
+    Choice,
+    Leaf,
+    choose,
+    estimate,
+    make_target,
+    table_of,
+    with_read_budget,
+)
 
 _SAMPLE_BLOCKS: Final = 64
 _SAMPLE_ROWS: Final = 10_000
@@ -194,4 +202,5 @@ async def plan(connection: Connection, sweep: SweepConfig, found: Survey) -> lis
     """Choose the strategy of each leaf."""
     async with reading(connection, Frame(f"sweeperd:{sweep.name}")):
         estimates = await estimate(connection, found.target) if found.column else {}
-        return [choose(sweep, leaf, found.column, estimates) for leaf in found.leaves]
+        chosen = [choose(sweep, leaf, found.column, estimates) for leaf in found.leaves]
+        return [with_read_budget(choice, found.server) for choice in chosen]

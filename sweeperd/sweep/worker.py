@@ -16,17 +16,15 @@ from sweeperd.sweep.batch import (
     delete_slice,
     run_batch,
 )
+from sweeperd.sweep.batch_size import BatchSize
 from sweeperd.sweep.bisect import Bisection
-from sweeperd.sweep.lane import Lane, Piece, SharedValueError
-from sweeperd.sweep.pace import Pace
+from sweeperd.sweep.lane import Lane, Piece, SwitchError
 from sweeperd.sweep.report import RunEndError
 from sweeperd.sweep.run import Backoff, Run
+from sweeperd.sweep.second_look import SecondLook
 from sweeperd.sweep.session import Session
 
 _RETRIES: Final = 5
-_DENSITY_MARGIN: Final = 0.95
-_DENSITY_DOUBT: Final = 1.25  # what statistics say is an average
-_TOO_MANY: Final = 1.5
 _SKIPPED_ROUNDS: Final = (0.05, 0.2, 1.0)  # seconds waited before each round
 _MOST_SKIPPED_SLICES: Final = 10_000
 
@@ -34,9 +32,12 @@ _MOST_SKIPPED_SLICES: Final = 10_000
 class Worker:
     """One lane of a run."""
 
-    def __init__(self, run: Run, lane: Lane, session: Session) -> None:
+    def __init__(
+        self, run: Run, lane: Lane, session: Session, second_look: SecondLook | None = None
+    ) -> None:
         self._run = run
         self._lane = lane
+        self._second_look = second_look
         self._session = session
         self._backoff = Backoff()
         self._retries = 0
@@ -44,20 +45,19 @@ class Worker:
         self._pieces: list[tuple[Piece, int]] = []  # of the batch at hand, with rows held
         self._alone = 0  # batches of one slice, while an error is looked for
         self._finished = False
-        self._density = 0.0  # expired rows per unit, the most seen
         self._in_doubt = Deleted(0, 0, 0.0, cancelled=False)
         self._skipped: dict[Piece, int] = {}
         self._fence = fence_key(run.server.database, run.table, run.sweep.name, lane.name)
         learned = run.report.memory.get("sizes", {}).get(lane.strategy, lane.first_size)
         target = min(run.sweep.batch_target.total_seconds(), run.limits.statement_seconds / 2)
-        self.pace = Pace(target, int(learned), lane.largest_size)
+        self._size = BatchSize(lane, target, int(learned))
 
     async def drive(self) -> None:
         """Sweep the lane from its cursor to its end.
 
         Raises:
             RunEndError: The run must end.
-            SharedValueError: Slices of the column cannot go on here; block ranges can.
+            SwitchError: Slices of the column cannot go on here; block ranges can.
         """
         while not self._finished:
             await self._run.gate()
@@ -75,7 +75,7 @@ class Worker:
         try:
             connection = await self._session.get()
             done = await run_batch(connection, self._run.limits, self._fence, self._work(rows))
-        except (RunEndError, SharedValueError):
+        except (RunEndError, SwitchError):
             raise
         except CommitUnknownError as error:
             await self._settle_commit(error, before)
@@ -90,7 +90,7 @@ class Worker:
 
         async def work(connection: Connection) -> tuple[int, int]:
             gone = locked = 0
-            size = self._size(rows)
+            size = self._size.units(rows)
             while gone < rows:
                 piece = self._piece = await self._lane.next(connection, size, rows - gone)
                 if piece is None:
@@ -113,15 +113,6 @@ class Worker:
 
         return work
 
-    def _size(self, rows: int) -> int:
-        """Return the next batch's units: by time, and by the densest rows seen so far.
-
-        Before any was seen, statistics tell how many rows there are at all; without them a unit
-        counts as a row, for no lane has more.
-        """
-        density = self._density or min(self._lane.density * _DENSITY_DOUBT, 1.0) or 1.0
-        return max(min(self.pace.size, int(rows * _DENSITY_MARGIN / density)), 1)
-
     @property
     def _skipping(self) -> bool:
         return self._run.skip_locked and self._run.lockable and self._lane.has_places
@@ -133,12 +124,22 @@ class Worker:
         self._backoff.reset()
         self._run.count(done, self._lane.name)
         units = self._units()
+        blocks = units // self._lane.units_per_block if self._lane.units_per_block else 0
         if units:
-            self.pace.record(units, done.seconds)
-            self._density = max(self._density, done.rows / units)
+            pause = self._size.record(units, done.rows, done.seconds)
+            self._run.delay("read_budget", pause)
         self._pass()
         if done.cancelled:
             raise asyncio.CancelledError
+        self._look_again(blocks, done.rows)
+
+    def _look_again(self, blocks: int, rows: int) -> None:
+        look = self._second_look
+        if look is None or self._finished:
+            return
+        look.take(rows, blocks)
+        if look.better is not None:
+            raise SwitchError(look.better, look.reason)
 
     def _pass(self) -> None:
         """Move behind the slices of a batch that was committed."""
@@ -160,7 +161,7 @@ class Worker:
     def _keep_size(self) -> None:
         """Let the next run begin with what was learned, even if no batch went through."""
         sizes = self._run.report.memory.setdefault("sizes", {})
-        sizes[self._lane.strategy] = self.pace.size
+        sizes[self._lane.strategy] = self._size.pace.size
 
     def _note_skipped(self, piece: Piece, rows: int) -> None:
         self._skipped.pop(piece, None)
@@ -181,7 +182,7 @@ class Worker:
             self._alone = len(self._pieces) + 1  # the slice that is in the way shows itself
         elif isinstance(error, TooManyRowsError):
             units = self._piece.units if self._piece else 1
-            self._density = max(self._density, rows / units) * _TOO_MANY
+            self._size.too_many(units, rows)
         elif isinstance(error, BatchTimeoutError) or classify(error) is Fault.TIMEOUT:
             await self._smaller("a batch took longer than its time even with one row")
         else:
@@ -240,9 +241,9 @@ class Worker:
         return False
 
     async def _smaller(self, reason: str) -> None:
-        if self.pace.size > 1:
+        if self._size.pace.size > 1:
             at_hand = self._piece.units if self._piece else 0
-            self.pace.halve(max(self._units(), at_hand) or None)
+            self._size.pace.halve(max(self._units(), at_hand) or None)
             self._keep_size()
         else:
             await self._run.throttle(reason, self._backoff.next())
@@ -253,8 +254,8 @@ class Worker:
         if piece is None:
             return
         if not self._lane.has_places:
-            if self.pace.size > 1:
-                self.pace.halve()
+            if self._size.pace.size > 1:
+                self._size.pace.halve()
                 return
             self._run.refused_rows += 1
             self._run.count_skipped()

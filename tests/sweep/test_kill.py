@@ -18,19 +18,31 @@ ROWS = (
 )
 
 
-@pytest.mark.parametrize("strategy", ["heap", "index"])
+LEAVES = (
+    "DROP TABLE IF EXISTS t; CREATE TABLE t (id int, expires_at timestamptz) "
+    "PARTITION BY HASH (id);"
+    "CREATE TABLE t0 PARTITION OF t FOR VALUES WITH (MODULUS 3, REMAINDER 0);"
+    "CREATE TABLE t1 PARTITION OF t FOR VALUES WITH (MODULUS 3, REMAINDER 1);"
+    "CREATE TABLE t2 PARTITION OF t FOR VALUES WITH (MODULUS 3, REMAINDER 2);"
+    "INSERT INTO t SELECT g, now() + CASE WHEN g % 2 = 0 THEN -1 ELSE 1 END * "
+    "interval '1 hour' FROM generate_series(1, 400) g"
+)
+
+
+@pytest.mark.parametrize("made", [(ROWS, "heap"), (ROWS, "index"), (LEAVES, "heap")])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_a_connection_cut_at_every_message_loses_nothing(
-    database: TestDatabase, strategy: str, *, after: bool
+    database: TestDatabase, made: tuple[str, str], *, after: bool
 ) -> None:
+    rows, strategy = made
     socket = Path(database.server.directory) / f".s.PGSQL.{database.server.port}"
-    await database.execute(ROWS)
+    await database.execute(rows)
     async with Proxy(socket) as whole:
         await sweep(whole.dsn(database.name), strategy=strategy, max_batch_rows=90)
     assert whole.seen > 20
     drained = 0
     for step in range(1, whole.seen + 1):
-        await database.execute(ROWS)
+        await database.execute(rows)
         async with Proxy(socket, step, after) as proxy:
             report = await sweep(proxy.dsn(database.name), strategy=strategy, max_batch_rows=90)
         left = await database.fetch("SELECT id FROM t")
