@@ -7,15 +7,11 @@ import asyncio
 import json
 import statistics
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import asyncpg
-
 from bench.cases import CASES, Case
-from bench.peers import Measured, one_delete, sweeperd, textbook_loop
+from bench.peers import Measured, held_snapshot, one_delete, sweeperd, textbook_loop
 from bench.special import SPECIAL
 from bench.world import World
 
@@ -97,23 +93,6 @@ def _plain(measured: Measured) -> dict[str, object]:
     plain = asdict(measured)
     plain["batches"] = len(measured.batches)
     return plain
-
-
-@asynccontextmanager
-async def held_snapshot(dsn: str, *, held: bool) -> AsyncIterator[None]:
-    """Hold an old snapshot open, as a forgotten transaction does."""
-    if not held:
-        yield
-        return
-    connection = await asyncpg.connect(dsn)
-    transaction = connection.transaction(isolation="repeatable_read")
-    await transaction.start()
-    await connection.fetchval("SELECT count(*) FROM pg_class")
-    try:
-        yield
-    finally:
-        await transaction.rollback()
-        await connection.close()
 
 
 async def measure(pairs: int, only: str) -> list[Row]:

@@ -118,3 +118,20 @@ async def textbook_loop(dsn: str) -> Measured:
             measured.note = "stopped after 60 s"
         await connection.close()
     return measured
+
+
+@asynccontextmanager
+async def held_snapshot(dsn: str, *, held: bool) -> AsyncIterator[None]:
+    """Hold an old snapshot open, as a forgotten transaction does."""
+    if not held:
+        yield
+        return
+    connection = await asyncpg.connect(dsn)
+    transaction = connection.transaction(isolation="repeatable_read")
+    await transaction.start()
+    await connection.fetchval("SELECT count(*) FROM pg_class")
+    try:
+        yield
+    finally:
+        await transaction.rollback()
+        await connection.close()
