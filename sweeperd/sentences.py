@@ -117,6 +117,8 @@ _SENTENCES: dict[str, Sentence] = {
     "strategy_changed": lambda f: (
         f"Sweep {f.get('sweep')} goes on with {f.get('strategy')}{_because(f)}"
     ),
+    "partition_detached": lambda f: f"Partition {f.get('partition')} is detached{_because(f)}",
+    "partition_dropped": lambda f: f"Partition {f.get('partition')} is dropped{_because(f)}",
     "database_lost": lambda f: f"Database {f.get('database')} is lost{_because(f)}",
     "database_back": lambda f: f"Database {f.get('database')} is back",
     "state_not_saved": lambda f: f"The state {f.get('path')} is not saved{_because(f, 'error')}",

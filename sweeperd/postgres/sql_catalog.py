@@ -170,3 +170,34 @@ def sorts_as_time(collation: str) -> str:
     return (
         f"SELECT bool_and(low{collation} < high{collation}) FROM (VALUES {values}) AS p(low, high)"
     )
+
+
+# Leaves with their bound in their own parent. TimeZone and DateStyle make the literals read back.
+PARTITIONS: Final = """
+SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name,
+       pn.nspname AS parent_schema, p.relname AS parent,
+       pt.partstrat::text AS strategy, pt.partnatts::int AS keys, a.attname AS key,
+       pg_get_expr(c.relpartbound, c.oid) AS bound,
+       pg_has_role(c.relowner, 'USAGE') AND pg_has_role(p.relowner, 'USAGE') AS owned
+FROM pg_partition_tree($1::bigint::regclass) t
+JOIN pg_class c ON c.oid = t.relid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class p ON p.oid = t.parentrelid
+JOIN pg_namespace pn ON pn.oid = p.relnamespace
+JOIN pg_partitioned_table pt ON pt.partrelid = p.oid
+LEFT JOIN pg_attribute a ON a.attrelid = p.oid AND a.attnum = pt.partattrs[0] AND a.attnum > 0
+WHERE t.isleaf
+ORDER BY c.oid
+"""
+EXACT_LITERALS: Final = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'"
+
+PENDING_DETACHES: Final = """
+SELECT n.nspname AS schema, c.relname AS name, pn.nspname AS parent_schema, p.relname AS parent
+FROM pg_inherits i
+JOIN pg_class c ON c.oid = i.inhrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class p ON p.oid = i.inhparent
+JOIN pg_namespace pn ON pn.oid = p.relnamespace
+WHERE i.inhdetachpending
+  AND i.inhparent IN (SELECT relid FROM pg_partition_tree($1::bigint::regclass))
+"""

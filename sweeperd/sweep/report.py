@@ -58,6 +58,7 @@ class Report:
         expired_estimate: With a dry run, expired rows counted (bounded).
         warnings: What the operator should know, each once.
         waited_seconds: Time waited, by reason.
+        partitions: Leaves that were detached or dropped as a whole; their rows are not counted.
         memory: What the next run needs (cursors, sizes, guards), JSON-able.
     """
 
@@ -78,6 +79,7 @@ class Report:
     waited_seconds: dict[str, float] = field(default_factory=dict)
     plan: list[str] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
+    partitions: list[str] = field(default_factory=list)
 
     @property
     def left_over(self) -> bool:
@@ -126,6 +128,8 @@ class Report:
         }
         if self.expired_count is not None:
             fields["expired_count"] = self.expired_count
+        if self.partitions:
+            fields["partitions"] = list(self.partitions)
         if self.warnings:
             fields["warnings"] = list(self.warnings)
         if self.error is not None:

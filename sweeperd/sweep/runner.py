@@ -14,15 +14,17 @@ import asyncpg
 
 from sweeperd.clock import Clock
 from sweeperd.config.models import SweepConfig
-from sweeperd.errors import DatabaseUnreachableError, SweeperdError
+from sweeperd.errors import DatabaseUnreachableError, SweeperdError, SweepError
 from sweeperd.postgres import sql
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.errors import Fault, classify, describe
+from sweeperd.postgres.predicate import Condition
 from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading
 from sweeperd.sweep.archive import TableArchive, find_archive
 from sweeperd.sweep.batch import BatchLimits
 from sweeperd.sweep.crew import Crew
 from sweeperd.sweep.guard import Facts, history_holds, unguarded, was_promoted
+from sweeperd.sweep.partition import Partitions, find_past
 from sweeperd.sweep.planner import Choice
 from sweeperd.sweep.report import Listener, Report, RunEndError
 from sweeperd.sweep.run import Run
@@ -82,8 +84,9 @@ class Runner:
                     await self._count(connection, report, found, holds)
                     return
                 self._guard(report, found, holds, release=release)
-                choices = await self._choose(connection, report, found)
                 run = self._start(report, found, stop, max_rows)
+                found = await self._remove_partitions(connection, run, found)
+                choices = await self._choose(connection, report, found)
                 run.archive = await self._archive(connection, report, found)
                 session.join(run)
                 await Crew(run, choices).sweep(session)
@@ -141,6 +144,22 @@ class Runner:
         last = Facts.from_json(report.memory.get("guard"))
         known = last.committed_xid if last and not holds else None
         report.memory["guard"] = replace(found.facts, committed_xid=known).as_json()
+
+    async def _remove_partitions(self, connection: Connection, run: Run, found: Survey) -> Survey:
+        """Detach or drop leaves that are wholly past; return what is left to sweep."""
+        if self._sweep.partitions == "delete":
+            return found
+        if found.root.kind != "p" or isinstance(found.target.expired, Condition):
+            raise SweepError(
+                f"{found.root.shown} is not partitioned", cure='write partitions = "delete"'
+            )
+        partitions = Partitions(run, found.root, drop=self._sweep.partitions == "drop")
+        await partitions.finish_pending(connection)
+        past = await find_past(connection, found.root, found.target.expired)
+        await partitions.remove(connection, past)
+        gone = {one.oid for one in past}
+        leaves = tuple(leaf for leaf in found.leaves if leaf.relation.oid not in gone)
+        return replace(found, leaves=leaves)
 
     async def _archive(
         self, connection: Connection, report: Report, found: Survey
