@@ -108,7 +108,7 @@ class SweepConfig(_Frozen):
     dry_run: bool = Field(default=False, description="Count what would go; delete nothing.")
     enabled: bool = Field(default=True, description="Whether the daemon runs this sweep.")
     before: Names = Field((), description="Sweeps that must not go before this one in a run.")
-    vacuum: Literal["off", "auto"] = Field("off", description="VACUUM after a large run.")
+    vacuum: Literal["off", "auto"] | None = Field(None, description="VACUUM after a large run.")
 
 
 class DatabaseConfig(_Frozen):

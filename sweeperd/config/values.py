@@ -22,7 +22,6 @@ from sweeperd.config.window import Window, find_zone
 from sweeperd.config.wording import shown
 
 NAME: Final = re.compile(r"[a-z0-9_-]{1,40}", re.ASCII)
-ARCHIVE_FILE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _CREDENTIAL: Final = re.compile(r"[A-Za-z0-9_.@-]{1,255}", re.ASCII)
 _LISTEN: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})", re.ASCII)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from statistics import median
 from typing import Any, Final
 
 from sweeperd.config.models import SweepConfig
@@ -20,6 +21,11 @@ _PLAUSIBLE_TO: Final = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
 _OTHER_FROM: Final = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _OTHER_TO: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 _PER_SECOND: Final = {"epoch_s": 1, "epoch_ms": 1_000, "epoch_us": 1_000_000}
+# A jump is judged by the median of that many drained runs, and only if it is worth a person's look.
+_USUAL_RUNS: Final = 10
+_KNOWN_RUNS: Final = 3
+_JUMP: Final = 10
+_LEAST_JUMP: Final = 0.1
 _RESTORED: Final = "it was restored to an earlier state"
 _SENTINEL_ENDS: Final = frozenset({2**15 - 1, 2**31 - 1, 2**63 - 1})
 
@@ -147,6 +153,46 @@ def unguarded(now: Facts) -> list[str]:
     if now.wal is None:
         names.append("WAL position")
     return names
+
+
+def fraction_hold(share: float, most: float | None) -> str | None:
+    """Return the doubt that more of the table is expired than the operator allows."""
+    if most is None or share <= most:
+        return None
+    return f"{share:.0%} of the sampled rows are expired, more than max_fraction ({most:.0%})"
+
+
+def jump_hold(share: float, cutoff: int, past: Mapping[str, Any] | None) -> str | None:
+    """Return the doubt that expired rows come far faster than they used to.
+
+    Args:
+        share: Expired share of the sampled rows.
+        cutoff: Of this run, microseconds since 2000-01-01 UTC.
+        past: What `note_drained` kept.
+    """
+    rates = list(past.get("rates", ())) if past else []
+    if past is None or len(rates) < _KNOWN_RUNS or share < _LEAST_JUMP:
+        return None
+    usual, rate = median(rates), _rate(share, cutoff - int(past["drained_at"]))
+    if rate <= usual * _JUMP:
+        return None
+    return (
+        f"{share:.0%} of the sampled rows expired since the last drained run: {rate:.2%} an hour, "
+        f"more than {_JUMP} times the usual {usual:.2%}"
+    )
+
+
+def note_drained(share: float, cutoff: int, past: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what the next run compares with, after a run that drained the table."""
+    rates = list(past.get("rates", ())) if past else []
+    if past is not None:
+        rates.append(_rate(share, cutoff - int(past["drained_at"])))
+    return {"drained_at": cutoff, "rates": rates[-_USUAL_RUNS:]}
+
+
+def _rate(share: float, micros: int) -> float:
+    """Return the share that expired per hour; a gap below a minute counts as one."""
+    return share / (max(micros, 60_000_000) / 3_600_000_000)
 
 
 def wrong_unit(unit: str, values: Sequence[Any]) -> str | None:

@@ -23,7 +23,15 @@ from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading
 from sweeperd.sweep.archive import TableArchive, find_archive
 from sweeperd.sweep.batch import BatchLimits
 from sweeperd.sweep.crew import Crew
-from sweeperd.sweep.guard import Facts, history_holds, unguarded, was_promoted
+from sweeperd.sweep.guard import (
+    Facts,
+    fraction_hold,
+    history_holds,
+    jump_hold,
+    note_drained,
+    unguarded,
+    was_promoted,
+)
 from sweeperd.sweep.partition import Partitions, find_past
 from sweeperd.sweep.planner import Choice
 from sweeperd.sweep.report import Listener, Report, RunEndError
@@ -91,6 +99,10 @@ class Runner:
                 session.join(run)
                 await Crew(run, choices).sweep(session)
                 _conclude(run)
+                if report.outcome == "drained":
+                    report.memory["drained"] = note_drained(
+                        found.expired_share, found.server.cutoff, report.memory.get("drained")
+                    )
         except RunEndError as end:
             report.end(end)
         except SweeperdError as error:
@@ -129,6 +141,11 @@ class Runner:
                 f"none of {found.sampled} sampled rows of {found.root.shown} would survive "
                 f"a cutoff of {found.cutoff:%Y-%m-%d %H:%M:%S} UTC, and {since}"
             )
+        doubts = (
+            fraction_hold(found.expired_share, self._sweep.max_fraction),
+            jump_hold(found.expired_share, found.server.cutoff, report.memory.get("drained")),
+        )
+        holds += [doubt for doubt in doubts if doubt is not None]
         if was_promoted(found.facts, last):
             self._listener("warning", reason="a standby was promoted since the last run")
         for name in unguarded(found.facts):

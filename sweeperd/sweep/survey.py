@@ -44,6 +44,7 @@ class Survey:
     Attributes:
         clock_hold: Why the two clocks are in doubt, or None.
         sampled: Rows sampled.
+        expired_share: Share of the sampled rows that are expired; 0 for an empty table.
         survivors: Whether a sampled row survives; True for an empty table.
         warnings: What the operator should know.
     """
@@ -59,6 +60,7 @@ class Survey:
     facts: Facts
     clock_hold: str | None
     sampled: int
+    expired_share: float
     survivors: bool
     warnings: tuple[str, ...]
 
@@ -139,6 +141,7 @@ async def survey(
             facts=facts,
             clock_hold=held,
             sampled=0,
+            expired_share=0.0,
             survivors=True,
             warnings=tuple(warnings),
         )
@@ -177,13 +180,14 @@ async def _sampled(connection: Connection, found: Survey) -> Survey:
     name = found.column.name if found.column else ""
     if wrong := wrong_unit(found.unit, [row["value"] for row in rows]):
         raise SweepError(f"column {name} of {found.root.shown}: {wrong}", cure="correct unit")
-    survivors = not rows or any(not row["expired"] for row in rows)
+    share = sum(row["expired"] for row in rows) / len(rows) if rows else 0.0
+    survivors = share < 1.0
     served = [
         i for leaf in found.leaves for i in leaf.indexes if found.column and i.serves(found.column)
     ]
     if not survivors and served:
         survivors = not await fetchval(connection, sql.newest(found.target))
-    return replace(found, sampled=len(rows), survivors=survivors)
+    return replace(found, sampled=len(rows), expired_share=share, survivors=survivors)
 
 
 async def _sample(connection: Connection, target: Target, percent: float) -> list[Any]:

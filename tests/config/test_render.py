@@ -28,7 +28,7 @@ def test_what_is_printed_reads_back_as_the_same_and_holds_no_secret(tmp_path: Pa
     path = tmp_path / "a.toml"
     path.write_text(
         '[databases.app]\ndsn = "host=h user=u dbname=d"\nmax_clock_skew = "90s"\n'
-        '[sweeps.x]\ntable = "Odd \\"T\\""\ncolumn = "c"\nkeep = "1.5h"\nbefore = ["y"]\n'
+        '[sweeps.x]\ntable = "Odd \\"T\\""\ncolumn = "c"\nkeep = "1.5h"\n'
         'window = "01:00-05:00 Europe/Berlin"\nwhere = "a = E\'\\\\n\'"\nmax_fraction = 0.5\n'
         '[sweeps.y]\ntable = "t"\ncondition = "d < :cutoff"\n'
     )

@@ -226,3 +226,32 @@ async def test_what_a_role_cannot_read_is_named_as_not_guarded(database: TestDat
 
     assert report.outcome == "drained"
     assert any("not guarded" in warning for warning in report.warnings)
+
+
+async def test_a_larger_share_than_allowed_holds(database: TestDatabase) -> None:
+    await database.execute(ROWS)
+
+    reason = await held(database.dsn, {}, max_fraction=0.4)
+
+    assert "50% of the sampled rows are expired, more than max_fraction (40%)" in reason
+    assert (await sweep(database.dsn, release=False, max_fraction=0.5)).deleted_count == 50
+
+
+async def test_a_jump_against_the_usual_holds(database: TestDatabase) -> None:
+    await database.execute(ROWS)
+    memory: dict[str, Any] = {}
+    await sweep(database.dsn, memory=memory, release=False)
+    hour = 3_600_000_000
+    for _ in range(4):  # hours in which one row of a hundred expired
+        memory["drained"]["drained_at"] -= hour
+        await database.execute("INSERT INTO t VALUES (0, now() - interval '1 second')")
+        await database.execute(
+            "INSERT INTO t SELECT g, now() + interval '9 hours' FROM generate_series(1, 20) g"
+        )
+        assert (await sweep(database.dsn, memory=memory, release=False)).outcome == "drained"
+    memory["drained"]["drained_at"] -= hour
+    await database.execute("UPDATE t SET expires_at = now() - interval '1 s' WHERE id % 2 = 0")
+
+    assert "times the usual" in await held(database.dsn, memory)
+    memory["drained"]["drained_at"] -= 100 * hour  # after a long pause the same is no jump
+    assert (await sweep(database.dsn, memory=memory, release=False)).outcome == "drained"
