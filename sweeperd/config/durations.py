@@ -11,7 +11,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
-from sweeperd.config.wording import shown
+from sweeperd.config.wording import blaming
 
 LONGEST: Final = timedelta(days=365_250)
 EXAMPLES: Final = 'such as "30s", "15min", "6h" or "90d"'
@@ -61,10 +61,7 @@ def parse_duration(text: str) -> timedelta:
     Raises:
         ValueError: It is no such span; the text shows it and says what to write instead.
     """
-    try:
-        return _parse(text)
-    except ValueError as error:
-        raise ValueError(f"{shown(text)} {error}") from None
+    return blaming(text, _parse)
 
 
 def _parse(text: str) -> timedelta:

@@ -123,21 +123,13 @@ class _Loading:
         table, name = key
         first = self._origin.get(key)
         if first is not None:
-            self._problems.append(
-                Problem(
-                    source.place(key),
-                    dotted(key),
-                    f"is defined twice, first at {first.place(key)}; keep one",
-                )
-            )
+            twice = f"is defined twice, first at {first.place(key)}; keep one"
+            self._problems.append(Problem(source.place(key), dotted(key), twice))
             return
         self._origin[key] = source
         if table in {"databases", "sweeps"}:
             if NAME.fullmatch(name) is None:
-                self._tell(
-                    key,
-                    f"{shown(name)} is no name; use 1 to 40 of a-z, 0-9, _ and -",
-                )
+                self._tell(key, f"{shown(name)} is no name; use 1 to 40 of a-z, 0-9, _ and -")
                 return
             if not isinstance(value, dict):
                 self._tell(key, f"{shown(value)} must be a table; write [{table}.{name}]")

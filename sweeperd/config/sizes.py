@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from sweeperd.config.wording import shown
+from sweeperd.config.wording import blaming
 
 LARGEST: Final = 2**63 - 1
 
@@ -25,10 +25,7 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: It is no such size; the text shows it and says what to write instead.
     """
-    try:
-        return _parse(text)
-    except ValueError as error:
-        raise ValueError(f"{shown(text)} {error}") from None
+    return blaming(text, _parse)
 
 
 def _parse(text: str) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
 _LONGEST: Final = 60
+
+ValueT = TypeVar("ValueT")
 
 
 def shown(value: object) -> str:
@@ -40,6 +42,18 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]}?"
     return f"known are {', '.join(names)}" if names else "there is none"
+
+
+def blaming(text: str, read: Callable[[str], ValueT]) -> ValueT:
+    """Read a text; a ValueError is told with the text in front of it.
+
+    Raises:
+        ValueError: What is wrong with which text.
+    """
+    try:
+        return read(text)
+    except ValueError as error:
+        raise ValueError(f"{shown(text)} {error}") from None
 
 
 def _cut(text: str) -> str:

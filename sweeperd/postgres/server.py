@@ -207,25 +207,23 @@ class Server:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._process = None
-        if self._guard is not None and self._guard.stdin is not None:
-            self._guard.kill()
-            self._guard.stdin.close()
-            self._guard.wait()
-        if self._log is not None:
-            self._log.close()
+        self._let_go()
 
     def leave(self) -> None:
         """Let the server live on after this process; who stops it is told its pid."""
+        if self._process is not None:
+            # nobody waits for it any more, and that is meant
+            self._process.returncode = 0
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Drop what belongs to a server of this process: its guard and its log."""
         if self._guard is not None and self._guard.stdin is not None:
             self._guard.kill()
             self._guard.stdin.close()
             self._guard.wait()
         if self._log is not None:
             self._log.close()
-        if self._process is not None:
-            # nobody waits for it any more, and that is meant
-            self._process.returncode = 0
         self._process = self._guard = None
 
     def remove(self) -> None:

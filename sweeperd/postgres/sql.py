@@ -297,28 +297,3 @@ def row_key(target: Target, tid: Tid, key_columns: tuple[str, ...]) -> Statement
 def lock_probe(table: Table) -> Statement:
     """Take the table's lock as a DELETE does, and touch no row."""
     return Statement(f"DELETE FROM {table.source} WHERE false")
-
-
-def wholly_expired(expired: Expired, low: str, high: str) -> Statement:
-    """Ask whether every value from ``low`` (inclusive) to ``high`` (exclusive) is expired.
-
-    Bounds come as the catalogue writes them. Where a local time could be read in two ways, only
-    what lies before that counts.
-    """
-    args = Args()
-    kind = expired.type_name
-    sure = expired.hole[0] if expired.hole else expired.upper
-    above = f"{args.add(low, 'text')}::{kind} > {expired.floor} AND " if expired.floor else ""
-    below = f"{args.add(high, 'text')}::{kind} <= {args.add(sure, kind)}"
-    return Statement(f"SELECT {above}{below}", tuple(args))
-
-
-def detach(parent: Table, leaf: Table, *, finalize: bool = False) -> Statement:
-    """Detach a partition; it lives on as a table of its own."""
-    tail = " FINALIZE" if finalize else ""
-    return Statement(f"ALTER TABLE {parent.quoted} DETACH PARTITION {leaf.quoted}{tail}")
-
-
-def drop(leaf: Table) -> Statement:
-    """Drop a partition with all its rows."""
-    return Statement(f"DROP TABLE {leaf.quoted}")

@@ -10,13 +10,7 @@ from sweeperd.postgres import sql
 from sweeperd.postgres.errors import Fault, classify, describe
 from sweeperd.postgres.sql import Slice, Target, Tid, Tids
 from sweeperd.postgres.transaction import Connection, fetchval, reading
-from sweeperd.sweep.batch import (
-    BatchTimeoutError,
-    TooManyRowsError,
-    delete_slice,
-    rows_of,
-    run_batch,
-)
+from sweeperd.sweep.batch import BatchTimeoutError, TooManyRowsError, rows_of
 from sweeperd.sweep.report import RunEndError
 from sweeperd.sweep.run import Run
 from sweeperd.sweep.session import Session
@@ -79,18 +73,17 @@ class Bisection:
         """Delete rows as one batch; return the error when one of them is in the way."""
 
         async def work(connection: Connection) -> tuple[int, int]:
-            return await delete_slice(
+            return await self._run.delete(
                 connection,
                 self._target,
                 Tids(tuple(tids)),
-                limit=len(tids),
+                len(tids),
                 skip_locked=self._run.skip_locked and self._run.lockable,
-                archive=self._run.archive,
             )
 
         connection = await self._session.get()
         try:
-            done = await run_batch(connection, self._run.limits, self._fence, work)
+            done = await self._run.batch(connection, self._fence, work)
         except Exception as error:
             if isinstance(error, BatchTimeoutError) or classify(error) in {
                 Fault.ROW,

@@ -9,13 +9,13 @@ from typing import Any, Final
 import asyncpg
 
 from sweeperd.errors import SweepError
-from sweeperd.postgres import sql, sql_catalog
+from sweeperd.postgres import sql_catalog, sql_partition
 from sweeperd.postgres.catalog import Relation, quote_if_needed
 from sweeperd.postgres.errors import Fault, classify, describe
 from sweeperd.postgres.predicate import Expired
 from sweeperd.postgres.sql import Statement, Table
 from sweeperd.postgres.transaction import Connection, fence_key, fetchval, reading
-from sweeperd.sweep.batch import FenceTakenError, run_batch
+from sweeperd.sweep.batch import FenceTakenError
 from sweeperd.sweep.report import RunEndError
 from sweeperd.sweep.run import Backoff, Run
 
@@ -57,7 +57,7 @@ async def find_past(connection: Connection, root: Relation, expired: Expired) ->
         await connection.execute(sql_catalog.EXACT_LITERALS)
         for row in await connection.fetch(sql_catalog.PARTITIONS, root.oid):
             bound = _bound(row, expired.column)
-            if bound and await fetchval(connection, sql.wholly_expired(expired, *bound)):
+            if bound and await fetchval(connection, sql_partition.wholly_expired(expired, *bound)):
                 found.append(
                     Past(
                         row["oid"],
@@ -106,7 +106,7 @@ class Partitions:
         for row in rows:
             parent = Table(row["parent_schema"], row["parent"])
             leaf = Table(row["schema"], row["name"])
-            await self._do(connection, leaf, sql.detach(parent, leaf, finalize=True))
+            await self._do(connection, leaf, sql_partition.detach(parent, leaf, finalize=True))
             self._tell("partition_detached", leaf, "its detach was pending")
 
     async def remove(self, connection: Connection, past: list[Past]) -> None:
@@ -127,7 +127,11 @@ class Partitions:
                 )
         for one in past:
             await self._run.gate()
-            statement = sql.drop(one.leaf) if self._drop else sql.detach(one.parent, one.leaf)
+            statement = (
+                sql_partition.drop(one.leaf)
+                if self._drop
+                else sql_partition.detach(one.parent, one.leaf)
+            )
             await self._do(connection, one.leaf, statement)
             event = "partition_dropped" if self._drop else "partition_detached"
             self._tell(event, one.leaf, f"{one.bound} lies below the cutoff")
@@ -140,7 +144,7 @@ class Partitions:
         backoff = Backoff()
         for last in (False,) * (_TRIES - 1) + (True,):
             try:
-                await run_batch(connection, self._run.limits, self._fence, work)
+                await self._run.batch(connection, self._fence, work)
             except FenceTakenError as error:
                 raise RunEndError("yielded", "another instance sweeps here") from error
             except asyncpg.PostgresError as error:

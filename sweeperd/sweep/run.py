@@ -13,7 +13,9 @@ from sweeperd.clock import Clock
 from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.catalog import Server
 from sweeperd.postgres.connect import Database
-from sweeperd.sweep.batch import Archive, BatchLimits, Deleted
+from sweeperd.postgres.sql import Slice, Target
+from sweeperd.postgres.transaction import Connection
+from sweeperd.sweep.batch import Archive, BatchLimits, Deleted, Work, delete_slice, run_batch
 from sweeperd.sweep.report import Listener, Report, RunEndError
 
 _FIRST_BACKOFF: Final = 0.25
@@ -102,6 +104,24 @@ class Run:
             yield rows
         finally:
             self._reserved -= max(rows, 0)
+
+    async def batch(self, connection: Connection, fence: int, work: Work) -> Deleted:
+        """Run ``work`` as one batch of this run; see `run_batch`."""
+        return await run_batch(connection, self.limits, fence, work)
+
+    async def delete(
+        self,
+        connection: Connection,
+        target: Target,
+        part: Slice,
+        limit: int,
+        *,
+        skip_locked: bool,
+    ) -> tuple[int, int]:
+        """Delete a slice's expired rows as this run does; see `delete_slice`."""
+        return await delete_slice(
+            connection, target, part, limit=limit, skip_locked=skip_locked, archive=self.archive
+        )
 
     def count(self, done: Deleted, lane: str) -> None:
         """Count a committed batch."""

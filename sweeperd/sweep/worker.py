@@ -13,20 +13,17 @@ from sweeperd.sweep.batch import (
     Deleted,
     FenceTakenError,
     TooManyRowsError,
-    delete_slice,
-    run_batch,
 )
 from sweeperd.sweep.batch_size import BatchSize
 from sweeperd.sweep.bisect import Bisection
 from sweeperd.sweep.lane import Lane, Piece, SwitchError
+from sweeperd.sweep.leftovers import Leftovers
 from sweeperd.sweep.report import RunEndError
 from sweeperd.sweep.run import Backoff, Run
 from sweeperd.sweep.second_look import SecondLook
 from sweeperd.sweep.session import Session
 
 _RETRIES: Final = 5
-_SKIPPED_ROUNDS: Final = (0.05, 0.2, 1.0)  # seconds waited before each round
-_MOST_SKIPPED_SLICES: Final = 10_000
 
 
 class Worker:
@@ -46,8 +43,8 @@ class Worker:
         self._alone = 0  # batches of one slice, while an error is looked for
         self._finished = False
         self._in_doubt = Deleted(0, 0, 0.0, cancelled=False)
-        self._skipped: dict[Piece, int] = {}
         self._fence = fence_key(run.server.database, run.table, run.sweep.name, lane.name)
+        self._leftovers = Leftovers(run, lane.name, session, self._fence)
         learned = run.report.memory.get("sizes", {}).get(lane.strategy, lane.first_size)
         target = min(run.sweep.batch_target.total_seconds(), run.limits.statement_seconds / 2)
         self._size = BatchSize(lane, target, int(learned))
@@ -57,7 +54,7 @@ class Worker:
 
         Raises:
             RunEndError: The run must end.
-            SwitchError: Slices of the column cannot go on here; block ranges can.
+            SwitchError: The leaf is better swept by another strategy.
         """
         while not self._finished:
             await self._run.gate()
@@ -67,14 +64,14 @@ class Worker:
                     continue
                 await self._step(rows)
         self._run.remember(self._lane.name, None)
-        await self._retry_skipped()
+        await self._leftovers.retry()
 
     async def _step(self, rows: int) -> None:
         before = self._lane.mark()
         self._piece, self._pieces = None, []
         try:
             connection = await self._session.get()
-            done = await run_batch(connection, self._run.limits, self._fence, self._work(rows))
+            done = await self._run.batch(connection, self._fence, self._work(rows))
         except (RunEndError, SwitchError):
             raise
         except CommitUnknownError as error:
@@ -95,13 +92,8 @@ class Worker:
                 piece = self._piece = await self._lane.next(connection, size, rows - gone)
                 if piece is None:
                     break
-                deleted, held = await delete_slice(
-                    connection,
-                    piece.target,
-                    piece.part,
-                    limit=rows - gone,
-                    skip_locked=self._skipping,
-                    archive=self._run.archive,
+                deleted, held = await self._run.delete(
+                    connection, piece.target, piece.part, rows - gone, skip_locked=self._skipping
                 )
                 self._pieces.append((piece, held))
                 gone, locked, size = gone + deleted, locked + held, size - piece.units
@@ -144,7 +136,7 @@ class Worker:
     def _pass(self) -> None:
         """Move behind the slices of a batch that was committed."""
         for piece, held in self._pieces:
-            self._note_skipped(piece, held)
+            self._leftovers.note(piece, held)
         if self._pieces:
             self._advance(self._pieces[-1][0])
         self._finished = self._finished or self._piece is None
@@ -162,13 +154,6 @@ class Worker:
         """Let the next run begin with what was learned, even if no batch went through."""
         sizes = self._run.report.memory.setdefault("sizes", {})
         sizes[self._lane.strategy] = self._size.pace.size
-
-    def _note_skipped(self, piece: Piece, rows: int) -> None:
-        self._skipped.pop(piece, None)
-        if rows:
-            self._skipped[piece] = rows
-        self._run.locked_rows[self._lane.name] = sum(self._skipped.values())
-        self._run.count_skipped()
 
     @property
     def _joined(self) -> bool:
@@ -233,7 +218,7 @@ class Worker:
 
         try:
             connection = await self._session.get()
-            await run_batch(connection, self._run.limits, self._fence, touch)
+            await self._run.batch(connection, self._fence, touch)
         except FenceTakenError as error:
             raise RunEndError("yielded", "another instance sweeps here") from error
         except Exception as error:  # noqa: BLE001 - only a lock is of interest; the rest comes again
@@ -270,7 +255,7 @@ class Worker:
             await self._react(error, rows)
             return
         if locked is not None:
-            self._note_skipped(piece, locked)
+            self._leftovers.note(piece, locked)
             self._advance(piece)
 
     async def _settle_commit(self, lost: CommitUnknownError, before: object) -> None:
@@ -286,40 +271,3 @@ class Worker:
                 "the answer to one COMMIT was lost and the server cannot tell its fate: "
                 "deleted_count may be one batch too low"
             )
-
-    async def _retry_skipped(self) -> None:
-        """Go back for rows that others had locked; the lane is not drained without them."""
-        for pause in _SKIPPED_ROUNDS:
-            if not self._skipped:
-                return
-            await self._run.wait("locked_rows", pause)
-            for piece in list(self._skipped):
-                await self._run.gate()
-                with self._run.allowance() as rows:
-                    if rows >= 1:
-                        await self._retry(piece, rows)
-
-    async def _retry(self, piece: Piece, rows: int) -> None:
-        async def work(connection: Connection) -> tuple[int, int]:
-            return await delete_slice(
-                connection,
-                piece.target,
-                piece.part,
-                limit=rows,
-                skip_locked=True,
-                archive=self._run.archive,
-            )
-
-        try:
-            connection = await self._session.get()
-            done = await run_batch(connection, self._run.limits, self._fence, work)
-        except Exception as error:
-            if classify(error) is Fault.FATAL and not isinstance(
-                error, FenceTakenError | BatchTimeoutError | TooManyRowsError | CommitUnknownError
-            ):
-                raise
-            return
-        self._run.count(done, self._lane.name)
-        self._note_skipped(piece, done.skipped)
-        if done.cancelled:
-            raise asyncio.CancelledError

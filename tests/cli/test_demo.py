@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import select
 import signal
 from pathlib import Path
 
@@ -62,12 +63,10 @@ async def test_keep_leaves_the_database_to_play_with() -> None:
         assert checked.code == 0, checked
     finally:
         pid = int(stop[1])
+        end = os.pidfd_open(pid)  # readable once the process has ended
         os.kill(pid, signal.SIGINT)
-        while (
-            Path(f"/proc/{pid}/stat").exists()
-            and ") Z" not in Path(f"/proc/{pid}/stat").read_text()
-        ):
-            await asyncio.sleep(0)
+        await asyncio.to_thread(select.select, [end], [], [])
+        os.close(end)
         await (await asyncio.create_subprocess_exec("rm", "-rf", stop[2])).wait()
 
 

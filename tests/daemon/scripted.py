@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +13,7 @@ from sweeperd.binding import Binding
 from sweeperd.errors import EXIT_UNAVAILABLE, DatabaseUnreachableError
 from sweeperd.outage import Outage
 from sweeperd.state import SweepRecord
+from sweeperd.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
@@ -182,3 +184,18 @@ def noon(day: int = 15) -> datetime:
 
 def settings_of(database: DatabaseSettings) -> DatabaseConfig:
     return cast("DatabaseConfig", database)
+
+
+@asynccontextmanager
+async def running(supervisor: Supervisor) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(supervisor.run())
+    try:
+        yield task
+    finally:
+        supervisor.end()
+        await task
+
+
+def supervise(link: ScriptedLink, memory: Memory | None = None, **changes: object) -> Supervisor:
+    memory = memory or Memory()
+    return Supervisor(bind(sweep_config(**changes), link), memory, link.clock, draw=lambda: 0.0)

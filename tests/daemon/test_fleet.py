@@ -32,16 +32,6 @@ A = sweep_config(name="a")
 B = sweep_config(name="b")
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def link(clock: FakeClock) -> ScriptedLink:
-    return ScriptedLink(clock)
-
-
 @asynccontextmanager
 async def fleet_on(link: ScriptedLink) -> AsyncIterator[Fleet]:
     fleet = Fleet(lambda _: link, Memory(), link.clock)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import signal
@@ -83,21 +82,6 @@ async def test_the_manager_hears_ready_beats_reloads_and_the_end(
         assert await daemon.end() == 0
         last = "\n".join(daemon.notify.drain())
         assert "STOPPING=1" in last
-
-
-async def test_a_stopped_process_does_not_beat(database: TestDatabase, tmp_path: Path) -> None:
-    await database.execute(ROWS.format(1))
-    daemon = DaemonProcess(tmp_path, database.dsn, sweep_table(), WATCHDOG_USEC="200000")
-    async with daemon:
-        await daemon.notify.until("WATCHDOG=1")
-        daemon.send(signal.SIGSTOP)
-        while "T" not in Path(f"/proc/{daemon.process.pid}/stat").read_text().split(")")[1][:3]:
-            pass
-        daemon.notify.drain()
-        await asyncio.sleep(1)
-        assert daemon.notify.drain() == []
-        daemon.send(signal.SIGCONT)
-        await daemon.notify.until("WATCHDOG=1")
 
 
 async def test_sigterm_in_a_long_batch_is_out_in_ten_seconds_with_a_true_count(

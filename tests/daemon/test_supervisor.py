@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
@@ -11,7 +10,6 @@ from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
 from sweeperd.state import SweepRecord
-from sweeperd.supervisor import Supervisor
 from tests.daemon.fake_clock import FakeClock
 from tests.daemon.scripted import (
     HOUR,
@@ -23,40 +21,17 @@ from tests.daemon.scripted import (
     drains,
     lasts,
     never_ends,
+    running,
+    supervise,
     sweep_config,
     times_out,
     waits_for_its_stop,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    pass
 
 OUTCOMES = {"sweep_ran", "sweep_timed_out", "sweep_failed"}
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def link(clock: FakeClock) -> ScriptedLink:
-    return ScriptedLink(clock)
-
-
-@asynccontextmanager
-async def running(supervisor: Supervisor) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(supervisor.run())
-    try:
-        yield task
-    finally:
-        supervisor.end()
-        await task
-
-
-def supervise(link: ScriptedLink, memory: Memory | None = None, **changes: object) -> Supervisor:
-    memory = memory or Memory()
-    return Supervisor(bind(sweep_config(**changes), link), memory, link.clock, draw=lambda: 0.0)
 
 
 async def test_a_day_of_starts_without_drift(clock: FakeClock, link: ScriptedLink) -> None:
@@ -306,129 +281,3 @@ async def test_a_run_that_outlives_its_timeout_by_far_is_noticed(
         assert not supervisor.overdue(now + 59)
         assert supervisor.overdue(now + 61)
     assert not supervisor.overdue(now + 61)
-
-
-async def test_a_database_that_is_away_is_told_once_and_its_run_comes_with_its_return(
-    clock: FakeClock, link: ScriptedLink
-) -> None:
-    link.reachable = False
-    memory = Memory(sessions=ago(clock, hours=7))
-    supervisor = supervise(link, memory)
-    assert supervisor._binding is not None
-    outage = supervisor._binding.outage
-    outage._on_change = supervisor.wake
-    with capture_logs() as logs:
-        async with running(supervisor):
-            await clock.sleep(3 * HOUR)
-            assert supervisor.state == "away"
-            assert memory.record("sessions").last_start == clock.now() - timedelta(hours=10)
-            link.reachable = True
-            back = clock.elapsed()
-            await clock.sleep(HOUR)
-    await outage.close()
-
-    assert len(link.starts) == 2
-    assert link.starts[1] - back <= 30
-    pauses = [b - a for a, b in zip(link.probes, link.probes[1:], strict=False)]
-    assert max(pauses) <= 30
-    told = [log["event"] for log in logs if log["event"].startswith("database")]
-    assert told == ["database_lost", "database_back"]
-
-
-async def test_a_login_that_works_while_runs_do_not_is_no_storm(
-    clock: FakeClock, link: ScriptedLink
-) -> None:
-    async def loses(call: Call) -> None:
-        call.report.cutoff_time = None
-        call.report.fail("too many connections", 69)
-
-    link.behaviours = [loses]
-    supervisor = supervise(link)
-    assert supervisor._binding is not None
-    outage = supervisor._binding.outage
-    outage._on_change = supervisor.wake
-    async with running(supervisor):
-        await clock.sleep(HOUR)
-    await outage.close()
-
-    assert HOUR / 30 <= len(link.starts) <= HOUR / 15
-
-
-async def test_a_guards_hold_stays_until_it_is_released(
-    clock: FakeClock, link: ScriptedLink
-) -> None:
-    async def held(call: Call) -> None:
-        call.report.finish("held", "no sampled row would survive")
-
-    link.behaviours = [held, drains]
-    memory = Memory()
-    supervisor = supervise(link, memory)
-    with capture_logs() as logs:
-        async with running(supervisor):
-            await clock.sleep(13 * HOUR)
-            assert supervisor.state == "held"
-            assert len(link.starts) == 1
-            supervisor.release()
-            await clock.sleep(1)
-
-    assert [call.release for call in link.calls] == [False, True]
-    assert memory.record("sessions").held is None
-    reasons = [log["reason"] for log in logs if log["event"] == "sweep_held"]
-    assert reasons == ["no sampled row would survive"] * 3
-
-
-async def test_a_guards_hold_survives_a_restart(clock: FakeClock, link: ScriptedLink) -> None:
-    record = replace(ago(clock, hours=7), held="doubt", held_by="guard")
-    async with running(supervise(link, Memory(sessions=record))):
-        await clock.sleep(HOUR)
-
-    assert link.starts == []
-
-
-async def test_changed_settings_let_the_guard_look_again(
-    clock: FakeClock, link: ScriptedLink
-) -> None:
-    record = replace(ago(clock, hours=1), held="doubt", held_by="guard")
-    supervisor = supervise(link, Memory(sessions=record))
-    async with running(supervisor):
-        await clock.sleep(60)
-        supervisor.rebind(bind(sweep_config(timeout=timedelta(seconds=20)), link))
-        await clock.sleep(60)
-
-    assert [call.release for call in link.calls] == [False]
-
-
-async def test_an_operators_hold_ends_the_run_and_outlives_a_reload(
-    clock: FakeClock, link: ScriptedLink
-) -> None:
-    link.behaviours = [waits_for_its_stop, drains]
-    supervisor = supervise(link)
-    async with running(supervisor):
-        await clock.sleep(1)
-        supervisor.hold("audit")
-        supervisor.rebind(bind(sweep_config(timeout=timedelta(seconds=20)), link))
-        await clock.sleep(HOUR)
-        assert supervisor.state == "held"
-        assert len(link.starts) == 1
-        supervisor.release()
-        await clock.sleep(1)
-
-    assert [call.release for call in link.calls] == [False, False]
-
-
-async def test_a_release_outlives_an_outage(clock: FakeClock, link: ScriptedLink) -> None:
-    record = replace(ago(clock, hours=1), held="doubt", held_by="guard")
-    supervisor = supervise(link, Memory(sessions=record))
-    assert supervisor._binding is not None
-    outage = supervisor._binding.outage
-    outage._on_change = supervisor.wake
-    link.reachable = False
-    async with running(supervisor):
-        await clock.sleep(1)
-        supervisor.release()
-        await clock.sleep(60)
-        link.reachable = True
-        await clock.sleep(60)
-    await outage.close()
-
-    assert [call.release for call in link.calls] == [True, True]
