@@ -63,6 +63,7 @@ class Relation:
     kind: str
     role: str
     has_children: bool
+    partition: bool
     row_security: bool
     pages: int
     tuples: float
@@ -89,10 +90,15 @@ class Relation:
 
 @dataclass(frozen=True)
 class Column:
-    """A column; ``base`` is its type below any domain, ``shown`` as the operator knows it."""
+    """A column.
+
+    ``type`` is its type's OID, ``base`` the type below any domain, ``shown`` as the operator
+    knows it.
+    """
 
     number: int
     name: str
+    type: int
     base: str | None
     shown: str
     generated: bool

@@ -41,7 +41,7 @@ WITH RECURSIVE base AS (
     FROM base JOIN pg_type t ON t.oid = base.typbasetype
     WHERE base.typtype = 'd'
 )
-SELECT a.attnum::int AS number, a.attname AS name,
+SELECT a.attnum::int AS number, a.attname AS name, a.atttypid::bigint AS type,
        CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname ELSE NULL END AS base,
        format_type(a.atttypid, a.atttypmod) AS shown,
        a.attgenerated <> '' AS generated, a.attidentity::text AS identity,
@@ -59,7 +59,7 @@ ORDER BY a.attnum
 
 _RELATION_FACTS: Final = """
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
-       current_user AS role, c.relhassubclass AS has_children,
+       current_user AS role, c.relhassubclass AS has_children, c.relispartition AS partition,
        row_security_active(c.oid) AS row_security,
        c.relpages::bigint AS pages, c.reltuples::float8 AS tuples,
        CASE c.relkind WHEN 'r' THEN coalesce(pg_relation_size(c.oid), 0)
@@ -94,6 +94,22 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_am am ON am.oid = c.relam
 WHERE t.isleaf
 ORDER BY c.oid
+"""
+
+# Tables by name that are not what they were; ``column`` names the one that differs, if any.
+CHANGED: Final = """
+SELECT w.schema, w.name, k.name AS column
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bool[]) AS w(schema, name, oid, partition)
+LEFT JOIN pg_namespace n ON n.nspname = w.schema
+LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
+LEFT JOIN LATERAL (
+    SELECT k.name FROM unnest($5::text[], $6::bigint[]) AS k(name, type)
+    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = k.name AND NOT a.attisdropped
+    WHERE c.oid = w.oid::oid AND a.atttypid IS DISTINCT FROM k.type::oid
+) AS k ON true
+WHERE c.oid IS DISTINCT FROM w.oid::oid OR c.relispartition IS DISTINCT FROM w.partition
+   OR k.name IS NOT NULL
+LIMIT 1
 """
 
 CHILDREN: Final = """

@@ -20,6 +20,25 @@ def wholly_expired(expired: Expired, low: str, high: str) -> Statement:
     return Statement(f"SELECT {above}{below}", tuple(args))
 
 
+def lock(parent: Table, leaf: Table) -> Statement:
+    """Lock a partition and its parent as removing it does, so that it can be looked at before."""
+    return Statement(
+        f"LOCK TABLE ONLY {parent.quoted}, ONLY {leaf.quoted} IN ACCESS EXCLUSIVE MODE"
+    )
+
+
+def same_leaf(leaf: Table, oid: int, bound: str) -> Statement:
+    """Ask whether a name still means that partition, with those bounds."""
+    args = Args()
+    return Statement(
+        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        f"WHERE n.nspname = {args.add(leaf.schema, 'text')} "
+        f"AND c.relname = {args.add(leaf.name, 'text')} AND c.oid = {args.add(oid, 'bigint')}::oid "
+        f"AND pg_get_expr(c.relpartbound, c.oid) = {args.add(bound, 'text')})",
+        tuple(args),
+    )
+
+
 def detach(parent: Table, leaf: Table, *, finalize: bool = False) -> Statement:
     """Detach a partition; it lives on as a table of its own."""
     tail = " FINALIZE" if finalize else ""

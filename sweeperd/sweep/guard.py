@@ -72,11 +72,11 @@ class Facts:
             return None
 
 
-def fingerprint(sweep: SweepConfig) -> str:
-    """Return a hash of what decides which rows go."""
+def fingerprint(sweep: SweepConfig, unit: str, column_type: str) -> str:
+    """Return a hash of what decides which rows go; ``unit`` is the one in force."""
     keep = sweep.keep.total_seconds() if sweep.keep is not None else None
     decides = [
-        sweep.table, sweep.column, sweep.unit, sweep.column_timezone,
+        sweep.table, sweep.column, unit, column_type, sweep.column_timezone,
         keep, sweep.where, sweep.condition,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -13,7 +15,7 @@ from sweeperd.postgres import sql_catalog, sql_partition
 from sweeperd.postgres.catalog import Relation, quote_if_needed
 from sweeperd.postgres.errors import Fault, classify, describe
 from sweeperd.postgres.predicate import Expired
-from sweeperd.postgres.sql import Statement, Table
+from sweeperd.postgres.sql import Table
 from sweeperd.postgres.transaction import Connection, fence_key, fetchval, reading
 from sweeperd.sweep.batch import FenceTakenError
 from sweeperd.sweep.report import RunEndError
@@ -84,6 +86,27 @@ def _plain(literal: str) -> str:
     return literal[1:-1].replace("''", "'") if literal.startswith("'") else literal
 
 
+async def take_out(connection: Connection, one: Past, *, drop: bool) -> None:
+    """Detach or drop one leaf, if it still is what was found to be past.
+
+    Raises:
+        RunEndError: Its name means another table, or its bounds are others.
+    """
+    await connection.execute(sql_catalog.EXACT_LITERALS)
+    await connection.execute(sql_partition.lock(one.parent, one.leaf).text)
+    if not await fetchval(connection, sql_partition.same_leaf(one.leaf, one.oid, one.bound)):
+        raise RunEndError(
+            "held", f"partition {one.leaf.quoted} was made anew while the run was under way"
+        )
+    gone = sql_partition.drop(one.leaf)
+    statement = gone if drop else sql_partition.detach(one.parent, one.leaf)
+    await connection.execute(statement.text)
+
+
+async def _run(connection: Connection, *, text: str) -> None:
+    await connection.execute(text)
+
+
 class Partitions:
     """Detaches or drops what is past, one leaf a transaction.
 
@@ -106,7 +129,8 @@ class Partitions:
         for row in rows:
             parent = Table(row["parent_schema"], row["parent"])
             leaf = Table(row["schema"], row["name"])
-            await self._do(connection, leaf, sql_partition.detach(parent, leaf, finalize=True))
+            finalize = sql_partition.detach(parent, leaf, finalize=True).text
+            await self._do(connection, leaf, partial(_run, text=finalize))
             self._tell("partition_detached", leaf, "its detach was pending")
 
     async def remove(self, connection: Connection, past: list[Past]) -> None:
@@ -127,18 +151,15 @@ class Partitions:
                 )
         for one in past:
             await self._run.gate()
-            statement = (
-                sql_partition.drop(one.leaf)
-                if self._drop
-                else sql_partition.detach(one.parent, one.leaf)
-            )
-            await self._do(connection, one.leaf, statement)
+            await self._do(connection, one.leaf, partial(take_out, one=one, drop=self._drop))
             event = "partition_dropped" if self._drop else "partition_detached"
             self._tell(event, one.leaf, f"{one.bound} lies below the cutoff")
 
-    async def _do(self, connection: Connection, leaf: Table, statement: Statement) -> None:
+    async def _do(
+        self, connection: Connection, leaf: Table, change: Callable[[Connection], Awaitable[object]]
+    ) -> None:
         async def work(connection: Connection) -> tuple[int, int]:
-            await connection.execute(statement.text)
+            await change(connection)
             return 0, 0
 
         backoff = Backoff()

@@ -13,9 +13,10 @@ from sweeperd.clock import Clock
 from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.catalog import Server
 from sweeperd.postgres.connect import Database
-from sweeperd.postgres.sql import Slice, Target
+from sweeperd.postgres.sql import Slice, Table, Target
 from sweeperd.postgres.transaction import Connection
 from sweeperd.sweep.batch import Archive, BatchLimits, Deleted, Work, delete_slice, run_batch
+from sweeperd.sweep.identity import Identity
 from sweeperd.sweep.report import Listener, Report, RunEndError
 
 _FIRST_BACKOFF: Final = 0.25
@@ -61,12 +62,14 @@ class Run:
     table: str = ""
     key_columns: tuple[str, ...] = ()
     lockable: bool = True
+    identity: Identity = field(default_factory=Identity)
     archive: Archive | None = None
     skip_locked: bool = False
     blocked: RunEndError | None = None
     refused_in_a_row: int = 0
     locked_rows: dict[str, int] = field(default_factory=dict)
     refused_rows: int = 0
+    _touched: dict[Connection, set[Table]] = field(default_factory=dict)
     _reserved: int = 0
     _next_start: float = 0.0
     _why: str = ""
@@ -107,7 +110,18 @@ class Run:
 
     async def batch(self, connection: Connection, fence: int, work: Work) -> Deleted:
         """Run ``work`` as one batch of this run; see `run_batch`."""
-        return await run_batch(connection, self.limits, fence, work)
+
+        async def proved(connection: Connection) -> tuple[int, int]:
+            touched = self._touched[connection] = set()
+            done = await work(connection)
+            # after the DELETE: its lock keeps what is proved until COMMIT
+            await self.identity.prove(connection, touched)
+            return done
+
+        try:
+            return await run_batch(connection, self.limits, fence, proved)
+        finally:
+            self._touched.pop(connection, None)
 
     async def delete(
         self,
@@ -119,6 +133,7 @@ class Run:
         skip_locked: bool,
     ) -> tuple[int, int]:
         """Delete a slice's expired rows as this run does; see `delete_slice`."""
+        self._touched[connection].add(target.table)
         return await delete_slice(
             connection, target, part, limit=limit, skip_locked=skip_locked, archive=self.archive
         )

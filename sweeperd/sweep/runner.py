@@ -222,6 +222,7 @@ class Runner:
             table=found.target.table.quoted,
             key_columns=found.key_columns,
             lockable=found.lockable,
+            identity=found.identity,
         )
 
 

@@ -19,6 +19,7 @@ from sweeperd.postgres.sql import Target
 from sweeperd.postgres.transaction import Connection, Frame, fetch, fetchval, reading, savepoint
 from sweeperd.sweep.expiry import expired_rows, unit_of
 from sweeperd.sweep.guard import Facts, clock_hold, fingerprint, wrong_unit
+from sweeperd.sweep.identity import Identity
 from sweeperd.sweep.leaves import find_leaves
 from sweeperd.sweep.moments import from_micros, to_micros
 from sweeperd.sweep.planner import (
@@ -57,6 +58,7 @@ class Survey:
     target: Target
     leaves: tuple[Leaf, ...]
     key_columns: tuple[str, ...]
+    columns: tuple[Column, ...]
     facts: Facts
     clock_hold: str | None
     sampled: int
@@ -70,6 +72,14 @@ class Survey:
         column = self.column
         indexes = [index for leaf in self.leaves for index in leaf.indexes]
         return column is not None and any(index.serves(column) for index in indexes)
+
+    @property
+    def identity(self) -> Identity:
+        """What must not change while the run is under way."""
+        leaves = [leaf.relation for leaf in self.leaves]
+        if self.column is not None and self.target.where is None:
+            return Identity.of(leaves, [self.column])
+        return Identity.of(leaves, self.columns)
 
     @property
     def lockable(self) -> bool:
@@ -104,7 +114,8 @@ async def survey(
         elapsed = clock.elapsed()
         root = await catalog.find_table(connection, sweep.table)
         cutoff = from_micros(server.cutoff)
-        column, unit, expired = await _expiry(connection, sweep, root, cutoff)
+        columns = await catalog.read_columns(connection, root.oid)
+        column, unit, expired = await _expiry(connection, sweep, root, columns, cutoff)
         warnings: list[str] = []
         target = make_target(table_of(root, root, whole=root.kind == "p"), expired, sweep)
         leaves = await find_leaves(connection, root, column, target, warnings)
@@ -119,7 +130,7 @@ async def survey(
             wal = await catalog.optional(connection, sql_catalog.WAL_POSITION)
             next_xid = await catalog.optional(connection, sql_catalog.NEXT_XID)
         facts = Facts(
-            fingerprint=fingerprint(sweep),
+            fingerprint=fingerprint(sweep, unit, column.shown if column else ""),
             cutoff=server.cutoff,
             elapsed=elapsed,
             boot=clock.boot(),
@@ -138,6 +149,7 @@ async def survey(
             target=target,
             leaves=tuple(leaves),
             key_columns=await catalog.primary_key(connection, root.oid),
+            columns=tuple(columns),
             facts=facts,
             clock_hold=held,
             sampled=0,
@@ -149,13 +161,16 @@ async def survey(
 
 
 async def _expiry(
-    connection: Connection, sweep: SweepConfig, root: Relation, cutoff: datetime
+    connection: Connection,
+    sweep: SweepConfig,
+    root: Relation,
+    columns: list[Column],
+    cutoff: datetime,
 ) -> tuple[Column | None, str, Expired | Condition]:
     """Return the column, its unit and what makes a row expired."""
     if sweep.condition is not None:
         pieces = cut_at_cutoff(sweep.condition)
         return None, "condition", Condition(pieces, to_micros(cutoff))
-    columns = await catalog.read_columns(connection, root.oid)
     column = catalog.find_column(columns, root.shown, sweep.column or "")
     type_name = column.base or column.shown
     unit = unit_of(sweep, type_name)

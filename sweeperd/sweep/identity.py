@@ -1,0 +1,67 @@
+"""Whether a table is still the one that was surveyed, asked while its lock keeps it so.
+
+Between two batches anybody may drop a table, make it anew, detach a leaf or change a column's
+type; a name then means other rows, and a constant of another type is compared by a cast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sweeperd.postgres import sql_catalog
+from sweeperd.postgres.catalog import Column, Relation
+from sweeperd.postgres.sql import Table
+from sweeperd.postgres.transaction import Connection
+from sweeperd.sweep.report import RunEndError
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run's tables were when it looked at them.
+
+    Attributes:
+        relations: By schema and name.
+        columns: What decides which rows go: the sweep's column, or all for the operator's SQL.
+    """
+
+    relations: dict[tuple[str, str], Relation] = field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
+
+    @classmethod
+    def of(cls, relations: Iterable[Relation], columns: Iterable[Column]) -> Identity:
+        """Take what a survey found."""
+        return cls({(one.schema, one.name): one for one in relations}, tuple(columns))
+
+    async def prove(self, connection: Connection, tables: Iterable[Table]) -> None:
+        """Compare, in the transaction that has deleted from these tables.
+
+        Raises:
+            RunEndError: A table or a column is another one; the caller rolls back.
+        """
+        known = [self.relations[table.schema, table.name] for table in tables]
+        if not known:
+            return
+        rows = await connection.fetch(
+            sql_catalog.CHANGED,
+            [one.schema for one in known],
+            [one.name for one in known],
+            [one.oid for one in known],
+            [one.partition for one in known],
+            [column.name for column in self.columns],
+            [column.type for column in self.columns],
+        )
+        if not rows:
+            return
+        name = f"{rows[0]['schema']}.{rows[0]['name']}"
+        if rows[0]["column"] is None:
+            raise RunEndError(
+                "held",
+                f"{name} was made anew, attached or detached while the run was under way; "
+                "nothing of this batch was deleted",
+            )
+        raise RunEndError(
+            "failed",
+            f"column {rows[0]['column']} of {name} changed its type or was dropped while the run "
+            "was under way; nothing of this batch was deleted; run sweeperd check",
+        )

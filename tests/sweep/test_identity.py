@@ -1,0 +1,105 @@
+"""A table that is no longer the one surveyed: no batch on it is committed, and the run says why."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from sweeperd.postgres.sql import Table
+from sweeperd.sweep.partition import Past, take_out
+from sweeperd.sweep.report import RunEndError
+from tests.conftest import TestDatabase
+from tests.sweep.engine import Heard, sweep
+
+ROWS = (
+    "CREATE TABLE t (id int, expires_at timestamptz, state text);"
+    "INSERT INTO t SELECT g, now() + (g - 2000.5) * interval '1 minute', 'x' "
+    "FROM generate_series(1, 4000) g;"
+)
+LEAF = (
+    "CREATE TABLE t (id int, expires_at timestamptz, state text) PARTITION BY LIST (id);"
+    "CREATE TABLE t1 PARTITION OF t DEFAULT;"
+) + ROWS.split(";", 1)[1]
+
+
+class After(Heard):
+    """Changes the table between two batches, as its owner might."""
+
+    def __init__(self, database: TestDatabase, change: str) -> None:
+        super().__init__()
+        self._database, self._change = database, change
+        self.changed: asyncio.Task[str] | None = None
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        super().__call__(event, **fields)
+        if event == "waiting" and self.changed is None:
+            self.changed = asyncio.ensure_future(self._database.execute(self._change))
+
+
+@pytest.mark.every_server
+@pytest.mark.parametrize(
+    ("made", "change", "outcome", "said"),
+    [
+        (ROWS, "DROP TABLE t", "failed", "does not exist"),
+        (ROWS, "DROP TABLE t;" + ROWS, "held", "made anew"),
+        (ROWS, "ALTER TABLE t RENAME TO old;" + ROWS, "held", "made anew"),
+        (ROWS, "ALTER TABLE t ALTER expires_at TYPE timestamp", "failed", "changed its type"),
+        (ROWS, "ALTER TABLE t ALTER expires_at TYPE date", "failed", "changed its type"),
+        (ROWS, "ALTER TABLE t DROP expires_at", "failed", "does not exist"),
+        (LEAF, "ALTER TABLE t DETACH PARTITION t1", "held", "detached"),
+    ],
+)
+async def test_a_table_changed_in_the_middle_of_a_run_loses_no_more_rows(
+    database: TestDatabase, made: str, change: str, outcome: str, said: str
+) -> None:
+    await database.execute(made)
+    heard = After(database, change)
+
+    report = await sweep(database.dsn, heard=heard, max_batch_rows=300, rate_limit=600)
+
+    assert heard.changed is not None
+    await heard.changed
+    assert (report.outcome, said in (report.reason or "")) == (outcome, True), report
+    assert 0 < report.deleted_count < 2000
+    if "DROP TABLE" not in change and "RENAME" not in change:
+        table = "t1" if made == LEAF else "t"
+        left = await database.fetchval(f"SELECT count(*) FROM {table}")
+        assert left == 4000 - report.deleted_count
+    elif made in change:
+        assert await database.fetchval("SELECT count(*) FROM t") == 4000
+
+
+@pytest.mark.parametrize(("where", "outcome"), [(None, "drained"), ("state = 'x'", "failed")])
+async def test_other_columns_matter_to_the_operators_own_sql_alone(
+    database: TestDatabase, where: str | None, outcome: str
+) -> None:
+    await database.execute(ROWS)
+    heard = After(database, "ALTER TABLE t ADD more int; ALTER TABLE t ALTER state TYPE varchar")
+
+    report = await sweep(database.dsn, heard=heard, max_batch_rows=900, rate_limit=900, where=where)
+
+    assert report.outcome == outcome, report
+
+
+async def test_a_partition_made_anew_since_it_was_found_past_is_not_dropped(
+    database: TestDatabase,
+) -> None:
+    made = "CREATE TABLE p PARTITION OF t FOR VALUES FROM ('{}') TO ('{}')"
+    await database.execute(
+        "CREATE TABLE t (expires_at timestamptz) PARTITION BY RANGE (expires_at);"
+        + made.format("2000-01-01", "2001-01-01")
+    )
+    oid = await database.fetchval("SELECT 'p'::regclass::oid")
+    bound = await database.fetchval(
+        "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = 'p'::regclass"
+    )
+    past = Past(oid, Table("public", "p"), Table("public", "t"), bound, owned=True)
+    await database.execute("DROP TABLE p;" + made.format("2000-01-01", "2099-01-01"))
+    connection = await database.integer_times()
+
+    with pytest.raises(RunEndError, match="made anew"):
+        async with connection.transaction():
+            await take_out(connection, past, drop=True)
+    assert await database.fetchval("SELECT to_regclass('p') IS NOT NULL")
