@@ -52,11 +52,13 @@ class Binding:
         sweep: Its settings.
         run: Runs it on its database.
         outage: Whether that database is away.
+        after: Sweeps that go before this one.
     """
 
     sweep: SweepConfig
     run: RunSweep
     outage: Outage
+    after: tuple[str, ...] = ()
 
     @property
     def interval_seconds(self) -> float:

@@ -25,7 +25,7 @@ from sweeperd.requests import take_requests
 from sweeperd.signals import handled_signals
 from sweeperd.state import StateStore
 from sweeperd.sweep.once import run_once
-from sweeperd.sweep.runner import Runner
+from sweeperd.sweep.runner import ARCHIVES, Runner
 from sweeperd.systemd import connected_notifier, watchdog_interval
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Engine:
 
     database: Database
     clock: Clock
+    archives: Path
 
     async def probe(self) -> None:
         """Log in once."""
@@ -75,7 +76,7 @@ class Engine:
     ) -> None:
         """Run a sweep once, within its timeout."""
         await run_once(
-            Runner(sweep, self.database, self.clock, listener=listener),
+            Runner(sweep, self.database, self.clock, listener=listener, archives=self.archives),
             report,
             timeout=sweep.timeout.total_seconds(),
             stop=stop,
@@ -105,9 +106,13 @@ class Daemon:
         self._path = path
         self._clock = clock
         self._environ = environ
-        self._connect = connect or (lambda settings: Engine(Database(settings), clock))
+        self._connect = connect or self._engine
         self._rejected: str | None = None
         self._shown = ""
+
+    def _engine(self, settings: DatabaseConfig) -> Engine:
+        archives = self._config.daemon.state_dir / ARCHIVES
+        return Engine(Database(settings), self._clock, archives)
 
     async def serve(self) -> None:
         """Run until SIGTERM or SIGINT.

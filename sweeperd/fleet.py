@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from sweeperd.binding import Binding
+from sweeperd.config.order import predecessors
 from sweeperd.outage import Outage
 from sweeperd.supervisor import OVERTIME_SECONDS, Supervisor
 
@@ -96,9 +97,10 @@ class Fleet:
         for name in [name for name in self._members if name not in wanted]:
             self._remove(name)
             changes.removed.append(name)
+        first = predecessors(wanted.values())
         for name, sweep in wanted.items():
             database = self._databases[sweep.database]
-            binding = Binding(sweep, database.link.run, database.outage)
+            binding = Binding(sweep, database.link.run, database.outage, first[name])
             member = self._members.get(name)
             if member is None or member.task.done():
                 self._start(binding)
@@ -190,7 +192,13 @@ class Fleet:
     def _start(self, binding: Binding) -> None:
         """Start a loop; a removed one of that name must have ended before."""
         name = binding.sweep.name
-        supervisor = Supervisor(binding, self._records, self._clock, on_change=self._on_change)
+        supervisor = Supervisor(
+            binding,
+            self._records,
+            self._clock,
+            on_change=lambda: self._changed(name),
+            busy=self._busy,
+        )
         former = {task for task, one in self._ending.items() if one.name == name}
         task = asyncio.create_task(_run_after(former, supervisor), name=f"sweep {name}")
         task.add_done_callback(self._tell)
@@ -208,6 +216,18 @@ class Fleet:
         if error is not None:
             name = task.get_name().removeprefix("sweep ")
             log.error("sweep_loop_died", sweep=name, error=repr(error), exc_info=error)
+
+    def _busy(self, name: str) -> bool:
+        """Tell whether those that come after a sweep must wait for it."""
+        member = self._members.get(name)
+        return member is not None and member.supervisor.owes
+
+    def _changed(self, name: str) -> None:
+        """Let those that wait for a sweep look again."""
+        for member in self._members.values():
+            if name in member.binding.after:
+                member.supervisor.wake()
+        self._on_change()
 
     def _wake(self) -> None:
         for member in self._members.values():

@@ -102,6 +102,7 @@ _SENTENCES: dict[str, Sentence] = {
     "sweep_timed_out": _timed_out,
     "sweep_failed": _failed,
     "sweep_throttled": lambda f: f"Sweep {f.get('sweep')} waits{_because(f)}",
+    "sweep_waits": lambda f: f"Sweep {f.get('sweep')} waits its turn{_because(f)}",
     "sweep_held": lambda f: f"Sweep {f.get('sweep')} is held, nothing is deleted{_because(f)}",
     "sweep_released": lambda f: (
         f"Sweep {f.get('sweep')} is released{' by ' + str(f['user']) if f.get('user') else ''}"
@@ -119,6 +120,14 @@ _SENTENCES: dict[str, Sentence] = {
     ),
     "partition_detached": lambda f: f"Partition {f.get('partition')} is detached{_because(f)}",
     "partition_dropped": lambda f: f"Partition {f.get('partition')} is dropped{_because(f)}",
+    "autovacuum_expected": lambda f: f"Autovacuum will come to {f.get('table')}{_because(f)}",
+    "vacuum_advised": lambda f: (
+        f"Autovacuum will not come to {f.get('table')}{_because(f)}; run {f.get('statement')}"
+    ),
+    "table_vacuumed": lambda f: (
+        f"Table {f.get('table')} was vacuumed in {f.get('seconds')} s, autovacuum would not "
+        f"come{_because(f)}"
+    ),
     "database_lost": lambda f: f"Database {f.get('database')} is lost{_because(f)}",
     "database_back": lambda f: f"Database {f.get('database')} is back",
     "state_not_saved": lambda f: f"The state {f.get('path')} is not saved{_because(f, 'error')}",

@@ -15,6 +15,7 @@ from sweeperd.errors import EXIT_UNAVAILABLE
 from sweeperd.log import run_context
 from sweeperd.schedule import Moment, due, restored
 from sweeperd.sweep.report import Report
+from sweeperd.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,7 @@ class Supervisor:
         records: Its past, and where to note its future.
         clock: Time.
         on_change: Called when ``state`` or ``next_start`` may have changed.
+        busy: Tells whether a sweep that goes before this one is not done yet.
         draw: Returns a number from 0 to 1, for jitter.
     """
 
@@ -66,6 +68,7 @@ class Supervisor:
         clock: Clock,
         *,
         on_change: Callable[[], None] = lambda: None,
+        busy: Callable[[str], bool] = lambda _: False,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.name = binding.sweep.name
@@ -73,6 +76,7 @@ class Supervisor:
         self._records = records
         self._clock = clock
         self._on_change = on_change
+        self._turn = Turn(self.name, busy)
         self._draw = draw
         self._wake = asyncio.Event()
         self._running: _Running | None = None
@@ -157,6 +161,17 @@ class Supervisor:
         return "away" if self._binding.outage.away else "waiting"
 
     @property
+    def owes(self) -> bool:
+        """Whether a run is under way, due, or soon to take up what the last one left over."""
+        if self._running is not None:
+            return True
+        binding, found = self._binding, self.next_start
+        if binding is None or found is None or self.state != "waiting":
+            return False
+        soon = binding.timetable.catch_up if self._record.left_over else 0.0
+        return found.elapsed - self._clock.elapsed() <= soon
+
+    @property
     def next_start(self) -> Due | None:
         """The next start; None when there will be none."""
         if self._binding is None:
@@ -187,6 +202,9 @@ class Supervisor:
         pause = found.elapsed - self._clock.elapsed() if found is not None else 0.0
         if pause <= 0 and binding.outage.away:
             return _LONGEST_NAP  # the run is owed: its return wakes this loop
+        longest = binding.timetable.interval if self._record.held is None else 0.0
+        if pause <= 0 and self._turn.must_wait(binding.after, -pause, longest):
+            return _LONGEST_NAP  # the end of another's run wakes this loop
         return pause
 
     async def _nap(self, seconds: float) -> None:

@@ -99,6 +99,13 @@ class TestDatabase:
     async def fetchval(self, query: str, *args: Any) -> Any:
         return await (await self.first()).fetchval(query, *args)
 
+    async def gone_quiet(self) -> None:
+        """Wait until no session of sweeperd's is left in the database."""
+        others = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND pid <> ALL ($2)"
+        mine = [connection.get_server_pid() for connection in self._connections]
+        while await self.fetchval(others, self.name, mine):
+            pass
+
     async def role(self, hint: str = "role") -> str:
         """Create a role that may log in and nothing more."""
         name = f"{hint}_{next(_numbers)}"

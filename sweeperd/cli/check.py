@@ -25,7 +25,8 @@ from sweeperd.postgres.connect import Database
 from sweeperd.postgres.errors import describe
 from sweeperd.postgres.transaction import Connection, reading
 from sweeperd.sentences import counted
-from sweeperd.sweep.preflight import Finding, preflight
+from sweeperd.sweep.preflight import preflight
+from sweeperd.sweep.surroundings import Finding
 
 Level = Literal["ok", "warning", "error"]
 _COLOURS: Final = {"ok": "green", "warning": "yellow", "error": "red"}

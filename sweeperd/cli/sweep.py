@@ -16,6 +16,7 @@ from sweeperd.cli.progress import shown
 from sweeperd.clock import SystemClock
 from sweeperd.config.loading import load_config
 from sweeperd.config.models import Config, SweepConfig
+from sweeperd.config.order import in_order
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
 from sweeperd.log import configure, run_context
 from sweeperd.postgres.connect import Database
@@ -23,7 +24,7 @@ from sweeperd.signals import Signals, handled_signals
 from sweeperd.state import StateUnreadableError, read_records
 from sweeperd.sweep.once import run_once
 from sweeperd.sweep.report import Report
-from sweeperd.sweep.runner import Runner
+from sweeperd.sweep.runner import ARCHIVES, Runner
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Request:
     correlation_id: str | None
     release: bool
     as_json: bool
+    archives: Path
 
 
 @click.command(
@@ -57,15 +59,17 @@ def sweep(
     release: bool,
     as_json: bool,
 ) -> None:
-    """Sweep now, in the foreground: all enabled sweeps, or those named.
+    """Sweep now, in the foreground: all enabled sweeps, or those named, children first.
 
     Ctrl-C ends at the batch's edge with the report; a second one cancels the statement. The
-    daemon's state directory is read, never written.
+    daemon's state directory is read, never written, but for the files of archive_to = "file:".
     """
     config = load_config(config_path)
-    sweeps = chosen(config, names)
+    sweeps = in_order(chosen(config, names))
     configure(config.daemon.log_level, config.daemon.log_format)
-    request = Request(dry_run, max_rows, correlation_id, release, as_json)
+    request = Request(
+        dry_run, max_rows, correlation_id, release, as_json, config.daemon.state_dir / ARCHIVES
+    )
     reports = asyncio.run(_sweep_all(config, sweeps, request))
     if as_json:
         click.echo(json.dumps([report.as_dict() for report in reports], indent=2))
@@ -106,7 +110,7 @@ async def _sweep_one(
     with shown(report, as_json=request.as_json) as listener:
         work = asyncio.ensure_future(
             run_once(
-                Runner(one, database, SystemClock(), listener=listener),
+                Runner(one, database, SystemClock(), listener=listener, archives=request.archives),
                 report,
                 timeout=one.timeout.total_seconds(),
                 stop=signals.stop,

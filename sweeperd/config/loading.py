@@ -23,7 +23,7 @@ DEFAULT_PATH: Final = Path("/etc/sweeperd/sweeperd.toml")
 
 # keys of the model whose engine does not exist yet
 UNAVAILABLE: Final = {
-    "sweeps": frozenset({"preset", "max_retention_lag", "before", "vacuum"}),
+    "sweeps": frozenset({"preset", "max_retention_lag"}),
     "databases": frozenset({"max_replication_bytes", "health"}),
     "daemon": frozenset({"socket", "metrics_listen", "metrics_textfile"}),
 }

@@ -107,8 +107,12 @@ class SweepConfig(_Frozen):
     )
     dry_run: bool = Field(default=False, description="Count what would go; delete nothing.")
     enabled: bool = Field(default=True, description="Whether the daemon runs this sweep.")
-    before: Names = Field((), description="Sweeps that must not go before this one in a run.")
-    vacuum: Literal["off", "auto"] | None = Field(None, description="VACUUM after a large run.")
+    before: Names = Field(
+        (), description="Sweeps that wait for this one: its rows refer to theirs."
+    )
+    vacuum: Literal["off", "auto"] = Field(
+        "off", description="VACUUM after a large run, where autovacuum will not come."
+    )
 
 
 class DatabaseConfig(_Frozen):

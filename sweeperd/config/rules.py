@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import Final
 
 from sweeperd.config.dsn import has_password
 from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
+from sweeperd.config.order import circle
 from sweeperd.config.source import KeyPath, dotted
 from sweeperd.config.wording import shown, suggestion
+
+_FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}", re.ASCII)
 
 Complaint = tuple[KeyPath, str]
 Place = Callable[[KeyPath], str]
@@ -61,6 +65,7 @@ def config_complaints(config: Config, place: Place) -> Iterator[Complaint]:
                 f" {database.max_connections}; raise that or lower this",
             )
     yield from _duplicates(config, place)
+    yield from _before(config)
 
 
 def _expiry(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
@@ -101,7 +106,13 @@ def _archive(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
     archive = sweep.archive_to
     if archive is None or not archive.startswith("file:"):
         return
-    yield "archive_to", f"{shown(archive)}: file archives are not available yet; name a table"
+    name = archive.removeprefix("file:")
+    if _FILE.fullmatch(name) is None:
+        yield (
+            "archive_to",
+            f"{shown(archive)}: {shown(name)} is no name of an archive; use 1 to 80 of A-Z, a-z, "
+            "0-9, _, . and -, and begin with a letter or digit",
+        )
 
 
 def _times(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
@@ -117,6 +128,29 @@ def _duplicates(config: Config, place: Place) -> Iterator[Complaint]:
                 f"sweeps the same table, column and where as {dotted(('sweeps', first.name))}"
                 f" ({place(('sweeps', first.name))}); keep one",
             )
+
+
+def _before(config: Config) -> Iterator[Complaint]:
+    sweeps = config.sweeps
+    for name, sweep in sweeps.items():
+        key = ("sweeps", name, "before")
+        for other in sweep.before:
+            if other == name:
+                yield key, "names the sweep itself; take it out"
+            elif other not in sweeps:
+                yield key, f"{shown(other)} is no sweep; {suggestion(other, sweeps)}"
+            elif sweeps[other].database != sweep.database:
+                yield (
+                    key,
+                    f"{shown(other)} sweeps database {sweeps[other].database}, this one "
+                    f"{sweep.database}: no rows refer across; take it out",
+                )
+    around = circle({name: one for name, one in sweeps.items() if name not in one.before})
+    if around:
+        yield (
+            ("sweeps", around[0], "before"),
+            f"goes in a circle: {' before '.join(around)}; take one out",
+        )
 
 
 def _policy(sweep: SweepConfig) -> tuple[object, ...]:

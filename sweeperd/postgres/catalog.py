@@ -75,6 +75,7 @@ class Relation:
     insertable: bool
     lockable: bool
     owned: bool
+    maintainable: bool
     statement_trigger: bool
     delete_rule: bool
 

@@ -156,9 +156,17 @@ def cut_at_cutoff(text: str) -> tuple[str, ...]:
     return (*pieces, text[start:])
 
 
+def functions_in(text: str | None) -> set[str]:
+    """Return the names in an expression that may be functions'."""
+    words = {
+        word.strip('"') if word.startswith('"') else word.lower()
+        for word in _WORD_BEFORE_PARENTHESIS.findall(text or "")
+    }
+    return words - _NO_FUNCTIONS
+
+
 def may_read_tables(text: str | None) -> bool:
     """Whether an expression may look at other rows: a subquery, or any function."""
     if not text:
         return False
-    words = {word.lower() for word in _WORD_BEFORE_PARENTHESIS.findall(text)}
-    return bool(words - _NO_FUNCTIONS) or re.search(r"\bselect\b", text, re.IGNORECASE) is not None
+    return bool(functions_in(text)) or re.search(r"\bselect\b", text, re.IGNORECASE) is not None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sweeperd.postgres.predicate import Args, quote
 from sweeperd.postgres.sql import Statement
@@ -44,13 +45,39 @@ def delete_into(delete: Statement, reference: str, archive: ArchiveTable) -> Sta
     )
 
 
-def delete_returning_json(delete: Statement, reference: str) -> Statement:
-    """Delete and return each row as JSON text, exact in number and time."""
-    return Statement(f"{delete.text} RETURNING row_to_json({reference})::text", delete.args)
+# What JSON carries exactly, and as a person expects it; all else goes as its own text form.
+_AS_JSON: Final = frozenset(
+    {"smallint", "integer", "bigint", "numeric", "double precision", "float4", "boolean"}
+)
 
 
-# Text forms inside JSON must not depend on the role's settings, else a restore differs.
-EXACT_TEXT = (
+def delete_returning_json(
+    delete: Statement, reference: str, columns: Sequence[tuple[str, str]]
+) -> Statement:
+    """Delete and return each row as one line of JSON.
+
+    A type's own text form, read by its own input, is the value again, whatever the type:
+    bounds of arrays, blanks in json, a null inside a composite.
+
+    Args:
+        delete: The DELETE.
+        reference: What its columns are qualified by.
+        columns: Name and base type of each.
+    """
+    names = [
+        quote(name) if kind in _AS_JSON else f"{quote(name)}::text AS {quote(name)}"
+        for name, kind in columns
+    ]
+    return Statement(
+        f"WITH gone AS ({delete.text} RETURNING {reference}.*) "
+        f"SELECT row_to_json(line)::text FROM (SELECT {', '.join(names)} FROM gone) AS line",
+        delete.args,
+    )
+
+
+# Text forms must not depend on the role's settings, else a restore differs. With ISO dates an
+# instant carries its offset, so TimeZone may stay as triggers know it.
+EXACT_TEXT: Final = (
     "SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = hex; "
     "SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = postgres"
 )

@@ -72,6 +72,9 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::
        has_table_privilege(c.oid, 'UPDATE')
            OR has_any_column_privilege(c.oid, 'UPDATE') AS lockable,
        pg_has_role(c.relowner, 'USAGE') AS owned,
+       pg_has_role(c.relowner, 'USAGE') OR CASE
+           WHEN current_setting('server_version_num')::int >= 170000
+           THEN has_table_privilege(c.oid, 'MAINTAIN') ELSE false END AS maintainable,
        EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
                AND t.tgenabled <> 'D' AND (t.tgtype & 9) = 8) AS statement_trigger,
        EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid

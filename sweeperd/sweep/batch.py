@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
 from sweeperd.postgres import sql
-from sweeperd.postgres.sql import Slice, Statement, Target, Tids
+from sweeperd.postgres.sql import Slice, Target, Tids
 from sweeperd.postgres.transaction import (
     Connection,
     Frame,
     abort,
     commit,
-    execute,
     fetch,
     fetchval,
     major_version,
     try_fence,
 )
+from sweeperd.sweep.archive import Archive
 
 # A batch's whole time stays below half of deadlock_timeout, so that a client deadlocked with
 # us finds its lock free before its own check makes it the victim.
@@ -130,13 +130,6 @@ async def _bounded(
         raise
 
 
-class Archive(Protocol):
-    """Where rows go instead of nowhere, in the very transaction that deletes them."""
-
-    async def delete(self, connection: Connection, statement: Statement, reference: str) -> int:
-        """Run a DELETE and keep its rows; return how many."""
-
-
 async def delete_slice(
     connection: Connection,
     target: Target,
@@ -144,7 +137,7 @@ async def delete_slice(
     *,
     limit: int,
     skip_locked: bool,
-    archive: Archive | None = None,
+    archive: Archive,
 ) -> tuple[int, int]:
     """Delete a slice's expired rows; return rows deleted and rows that others had locked.
 
@@ -160,10 +153,7 @@ async def delete_slice(
         statement = sql.delete_skip_locked(target, part)
     else:
         statement = sql.delete(target, part)
-    if archive is None:
-        rows = await execute(connection, statement)
-    else:
-        rows = await archive.delete(connection, statement, target.table.reference)
+    rows = await archive.delete(connection, statement, target.table.reference)
     if rows > limit:
         raise TooManyRowsError
     skipped = 0

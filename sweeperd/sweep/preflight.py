@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
 
 from sweeperd.clock import Clock
 from sweeperd.config.models import DatabaseConfig, SweepConfig
-from sweeperd.postgres.transaction import Connection
+from sweeperd.postgres.transaction import Connection, reading
+from sweeperd.sweep.file_archive import PREFIX
 from sweeperd.sweep.guard import unguarded
 from sweeperd.sweep.planner import Choice
+from sweeperd.sweep.surroundings import Finding, surroundings
 from sweeperd.sweep.survey import Survey, plan, survey
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing found, with its cure."""
-
-    level: Literal["ok", "warning", "error"]
-    text: str
+from sweeperd.sweep.table_archive import find_archive
 
 
 async def preflight(
@@ -52,12 +45,25 @@ async def preflight(
                 f"{found.root.grant('UPDATE')}",
             )
         )
+    findings += await surroundings(connection, sweep, found)
+    await _check_archive(connection, sweep, found)
     findings += _advice(sweep, found, choices)
     findings += [
         Finding("warning", f"not guarded, for this role cannot read it: {name}")
         for name in unguarded(found.facts)
     ]
     return findings
+
+
+async def _check_archive(connection: Connection, sweep: SweepConfig, found: Survey) -> None:
+    """Look at the archive's columns and privileges.
+
+    Raises:
+        SweepError: It would not take the rows.
+    """
+    if sweep.archive_to and not sweep.archive_to.startswith(PREFIX):
+        async with reading(connection):
+            await find_archive(connection, sweep, found.root, found.server.cutoff, "")
 
 
 def _what_goes(sweep: SweepConfig, found: Survey) -> str:

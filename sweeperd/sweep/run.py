@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,8 +15,9 @@ from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.catalog import Server
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql import Slice, Table, Target
-from sweeperd.postgres.transaction import Connection
-from sweeperd.sweep.batch import Archive, BatchLimits, Deleted, Work, delete_slice, run_batch
+from sweeperd.postgres.transaction import CommitUnknownError, Connection
+from sweeperd.sweep.archive import Archive, NoArchive
+from sweeperd.sweep.batch import BatchLimits, Deleted, Work, delete_slice, run_batch
 from sweeperd.sweep.identity import Identity
 from sweeperd.sweep.report import Listener, Report, RunEndError
 
@@ -47,6 +49,7 @@ class Run:
     Attributes:
         blocked: Why the run waits at this moment, and the outcome if it ends so.
         table: The swept table's qualified, quoted name; part of every fence's key.
+        gone: Rows deleted so far, by table.
         skip_locked: A lock conflict was met: for the rest of the run nobody is waited for.
     """
 
@@ -63,13 +66,14 @@ class Run:
     key_columns: tuple[str, ...] = ()
     lockable: bool = True
     identity: Identity = field(default_factory=Identity)
-    archive: Archive | None = None
+    archive: Archive = field(default_factory=NoArchive)
     skip_locked: bool = False
     blocked: RunEndError | None = None
     refused_in_a_row: int = 0
     locked_rows: dict[str, int] = field(default_factory=dict)
     refused_rows: int = 0
-    _touched: dict[Connection, set[Table]] = field(default_factory=dict)
+    gone: Counter[Table] = field(default_factory=Counter)
+    _touched: dict[Connection, Counter[Table]] = field(default_factory=dict)
     _reserved: int = 0
     _next_start: float = 0.0
     _why: str = ""
@@ -112,15 +116,25 @@ class Run:
         """Run ``work`` as one batch of this run; see `run_batch`."""
 
         async def proved(connection: Connection) -> tuple[int, int]:
-            touched = self._touched[connection] = set()
+            touched = self._touched[connection] = Counter()
             done = await work(connection)
             # after the DELETE: its lock keeps what is proved until COMMIT
             await self.identity.prove(connection, touched)
+            await self.archive.secure(connection)
             return done
 
+        self.archive.begin(connection)
         try:
-            return await run_batch(connection, self.limits, fence, proved)
+            done = await run_batch(connection, self.limits, fence, proved)
+            self.gone.update(self._touched[connection])
+            return done  # noqa: TRY300 - counted only after COMMIT
+        except CommitUnknownError:
+            raise  # the rows may be gone: what was kept of them stays
+        except BaseException:
+            self.archive.give_up(connection)
+            raise
         finally:
+            self.archive.end(connection)
             self._touched.pop(connection, None)
 
     async def delete(
@@ -133,10 +147,13 @@ class Run:
         skip_locked: bool,
     ) -> tuple[int, int]:
         """Delete a slice's expired rows as this run does; see `delete_slice`."""
-        self._touched[connection].add(target.table)
-        return await delete_slice(
+        touched = self._touched[connection]
+        touched[target.table] += 0  # locked from now on, even if nothing goes
+        rows, skipped = await delete_slice(
             connection, target, part, limit=limit, skip_locked=skip_locked, archive=self.archive
         )
+        touched[target.table] += rows
+        return rows, skipped
 
     def count(self, done: Deleted, lane: str) -> None:
         """Count a committed batch."""

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import asyncpg
 
 from sweeperd.clock import Clock
-from sweeperd.config.models import SweepConfig
+from sweeperd.config.models import SweepConfig, default_state_dir
 from sweeperd.errors import DatabaseUnreachableError, SweeperdError, SweepError
 from sweeperd.postgres import sql
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.errors import Fault, classify, describe
 from sweeperd.postgres.predicate import Condition
 from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading
-from sweeperd.sweep.archive import TableArchive, find_archive
+from sweeperd.sweep.aftercare import care
+from sweeperd.sweep.archive import Archive, NoArchive
 from sweeperd.sweep.batch import BatchLimits
 from sweeperd.sweep.crew import Crew
+from sweeperd.sweep.file_archive import PREFIX, FileArchive
 from sweeperd.sweep.guard import (
     Facts,
     fraction_hold,
@@ -37,7 +40,11 @@ from sweeperd.sweep.planner import Choice
 from sweeperd.sweep.report import Listener, Report, RunEndError
 from sweeperd.sweep.run import Run
 from sweeperd.sweep.session import Session
+from sweeperd.sweep.surroundings import surroundings
 from sweeperd.sweep.survey import Survey, plan, survey
+from sweeperd.sweep.table_archive import find_archive
+
+ARCHIVES: Final = "archive"  # below the state directory
 
 _DRY_RUN_LIMIT: Final = 1_000_000
 _DRY_RUN_MS: Final = 30_000
@@ -51,15 +58,23 @@ class Runner:
         database: Where its table is.
         clock: The host's clocks.
         listener: Hears what happens.
+        archives: The directory of file archives; below the state directory by default.
     """
 
     def __init__(
-        self, sweep: SweepConfig, database: Database, clock: Clock, *, listener: Listener
+        self,
+        sweep: SweepConfig,
+        database: Database,
+        clock: Clock,
+        *,
+        listener: Listener,
+        archives: Path | None = None,
     ) -> None:
         self._sweep = sweep
         self._database = database
         self._clock = clock
         self._listener = listener
+        self._archives = archives or default_state_dir() / ARCHIVES
 
     async def run(
         self,
@@ -92,13 +107,15 @@ class Runner:
                     await self._count(connection, report, found, holds)
                     return
                 self._guard(report, found, holds, release=release)
+                await self._look_around(connection, report, found)
                 run = self._start(report, found, stop, max_rows)
                 found = await self._remove_partitions(connection, run, found)
                 choices = await self._choose(connection, report, found)
                 run.archive = await self._archive(connection, report, found)
+                if run.archive.synchronous:
+                    run.limits = run.limits.synchronous()
                 session.join(run)
-                await Crew(run, choices).sweep(session)
-                _conclude(run)
+                await self._sweep_all(run, choices, session)
                 if report.outcome == "drained":
                     report.memory["drained"] = note_drained(
                         found.expired_share, found.server.cutoff, report.memory.get("drained")
@@ -125,6 +142,17 @@ class Runner:
         if choices:
             report.reason = choices[0].reason if len(choices) == 1 else f"{len(choices)} leaves"
         return choices
+
+    async def _look_around(self, connection: Connection, report: Report, found: Survey) -> None:
+        """Warn of what meets the deletes.
+
+        Raises:
+            SweepError: It forbids them.
+        """
+        for finding in await surroundings(connection, self._sweep, found):
+            if finding.level == "error":
+                raise SweepError(finding.text)
+            report.warn(finding.text)
 
     def _doubts(self, report: Report, found: Survey) -> list[str]:
         """Return what only a person can settle."""
@@ -178,11 +206,31 @@ class Runner:
         leaves = tuple(leaf for leaf in found.leaves if leaf.relation.oid not in gone)
         return replace(found, leaves=leaves)
 
-    async def _archive(
-        self, connection: Connection, report: Report, found: Survey
-    ) -> TableArchive | None:
-        if self._sweep.archive_to is None:
-            return None
+    async def _sweep_all(self, run: Run, choices: list[Choice], session: Session) -> None:
+        try:
+            await Crew(run, choices).sweep(session)
+            _conclude(run)
+        finally:
+            try:
+                await run.archive.close()
+            except RunEndError as error:
+                run.report.warn(error.reason)
+        await care(run, session)
+
+    async def _archive(self, connection: Connection, report: Report, found: Survey) -> Archive:
+        name = self._sweep.archive_to
+        if name is None:
+            return NoArchive()
+        if name.startswith(PREFIX):
+            facts = {
+                "sweep": self._sweep.name,
+                "table": found.root.shown,
+                "database": found.server.database,
+                "correlation_id": report.correlation_id,
+                "cutoff_time": found.cutoff.isoformat(),
+            }
+            directory = self._archives / name.removeprefix(PREFIX)
+            return await FileArchive.opened(directory, found.columns, facts)
         async with reading(connection):
             return await find_archive(
                 connection, self._sweep, found.root, found.server.cutoff, report.correlation_id

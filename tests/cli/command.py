@@ -48,7 +48,7 @@ async def sweeperd(*args: str, **environ: str) -> Result:
     return await result_of(await start(*args, **environ))
 
 
-def sweep_table(name: str = "s", table: str = "t", **keys: str) -> str:
+def sweep_table(name: str = "s", table: str = "t", **keys: str | int) -> str:
     given = {"table": table, "column": "expires_at", "keep": "0s"} | keys
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in given.items())
     return f"[sweeps.{name}]\n{lines}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweeperd.config.loading import UNAVAILABLE, load_config
+from sweeperd.config.order import in_order
 from sweeperd.errors import ConfigError
 
 DATABASE = '[databases.app]\ndsn = "postgresql://u@h/app"\n'
@@ -77,7 +78,7 @@ def test_ten_lines_are_enough(tmp_path: Path) -> None:
         ('unit = "epoch_s"\ncolumn_timezone = "UTC"', "means nothing with unit"),
         ('condition = "d < :cutoff"', "sweeps.x.column: cannot stand beside condition"),
         ('database = "ap"', 'sweeps.x.database: "ap" is not configured; did you mean app?'),
-        ('archive_to = "file:x"', "file archives are not available yet"),
+        ('archive_to = "file:a/b"', '"a/b" is no name of an archive'),
         ('partitions = "drop"\nwhere = "a"', "cannot stand beside where"),
         ('batch_target = "1min"', "is longer than timeout"),
         ('preset = "django-sessions"', "sweeps.x.preset: is not available yet"),
@@ -91,6 +92,50 @@ def test_a_bad_key_is_told_with_its_line_and_a_cure(tmp_path: Path, line: str, s
     assert said in found[0]
     line_number = int(found[0].split(":")[1])
     assert line_number == (3 if "required" in said else 7) or "condition" in said or "\n" in line
+
+
+BEFORE = (
+    '[sweeps.{name}]\ntable = "{name}"\ncolumn = "e"\nkeep = "0s"\n'
+    'database = "{database}"\nbefore = [{before}]\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ({"a": "'b'", "b": ""}, None),
+        ({"a": "'a'", "b": ""}, "sweeps.a.before: names the sweep itself"),
+        ({"a": "'bb'", "b": ""}, 'sweeps.a.before: "bb" is no sweep'),
+        ({"a": "'b'", "b": "'c'", "c": "'a'"}, "goes in a circle: a before b before c before a"),
+        ({"a": "'b'", "b": "'a'"}, "goes in a circle"),
+        ({"a": "'x'", "x": ""}, "no rows refer across"),
+    ],
+)
+def test_an_order_that_cannot_be_is_told(
+    tmp_path: Path, before: dict[str, str], said: str | None
+) -> None:
+    text = DATABASE + DATABASE.replace("app", "other")
+    for name, others in before.items():
+        text += BEFORE.format(name=name, database="other" if name == "x" else "app", before=others)
+    path = write(tmp_path, text)
+
+    if said is None:
+        assert load_config(path).sweeps["a"].before == ("b",)
+    else:
+        found = problems(path)
+        assert len(found) == 1
+        assert said in found[0]
+
+
+def test_sweeps_are_put_in_order_and_else_stay_as_they_were(tmp_path: Path) -> None:
+    order = {"p": "", "b": "'p'", "z": "", "a": "'b', 'p'", "q": ""}
+    text = DATABASE + "".join(
+        BEFORE.format(name=name, database="app", before=others) for name, others in order.items()
+    )
+
+    config = load_config(write(tmp_path, text))
+
+    assert [one.name for one in in_order(config.sweeps.values())] == ["z", "a", "q", "b", "p"]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ class Settings:
     jitter: timedelta = timedelta()
     window: WallWindow | None = None
     enabled: bool = True
+    before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from tests.daemon.scripted import (
     drains,
     lasts,
     sweep_config,
+    times_out,
     waits_for_its_stop,
 )
 
@@ -86,6 +87,41 @@ async def test_a_sweep_removed_and_put_back_in_a_run_never_runs_twice_at_a_time(
 
     assert link.most_at_once == 1
     assert [start - link.starts[0] for start in link.starts] == [0, 6 * HOUR]
+
+
+async def test_children_go_first_and_are_waited_for_while_they_owe_a_run(
+    clock: FakeClock, link: ScriptedLink
+) -> None:
+    parent = sweep_config(name="parent", interval=timedelta(hours=1))
+    child = sweep_config(name="child", interval=timedelta(hours=2), before=("parent",))
+    link.behaviours = [times_out, lasts(clock, 25), drains]
+    async with fleet_on(link) as fleet:
+        fleet.apply(config(parent, child))
+        await clock.sleep(3 * HOUR + 120)
+
+    # child, its leftovers after catch_up, parent; parent alone; child, parent; parent alone
+    assert names(link) == ["child", "child", "parent", "parent", "child", "parent", "parent"]
+    assert link.most_at_once == 1
+    assert link.starts[2] - link.starts[1] == 25
+
+
+async def test_a_child_that_is_held_or_never_done_stops_no_parent_for_good(
+    clock: FakeClock, link: ScriptedLink
+) -> None:
+    parent = sweep_config(name="parent", interval=timedelta(hours=1))
+    child = sweep_config(name="child", interval=timedelta(hours=1), before=("parent",))
+    link.behaviours = [times_out]
+    async with fleet_on(link) as fleet:
+        fleet.apply(config(parent, child))
+        await clock.sleep(HOUR - 5)
+        assert set(names(link)) == {"child"}
+        await clock.sleep(HOUR / 2)
+        assert names(link).count("parent") >= 1
+        fleet.ask(Request("hold", "child"))
+        link.behaviours = [drains]
+        done = len(names(link))
+        await clock.sleep(2 * HOUR)
+    assert set(names(link)[done:]) == {"parent"}
 
 
 async def test_six_hundred_reloads_break_nothing(clock: FakeClock, link: ScriptedLink) -> None:

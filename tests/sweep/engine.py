@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from sweeperd.clock import Clock, SystemClock
@@ -48,6 +49,7 @@ async def sweep(
     clock: Clock | None = None,
     release: bool = True,
     dry_run: bool = False,
+    archives: Path | None = None,
     **given: Any,
 ) -> Report:
     """Run one sweep to its end; holds are let go unless a test is about them."""
@@ -55,7 +57,7 @@ async def sweep(
     database = Database(DatabaseConfig(name="app", dsn=dsn, max_connections=8))
     report = Report(one.name, "00000000-test", memory=memory if memory is not None else {})
     await run_once(
-        Runner(one, database, clock or SystemClock(), listener=heard or Heard()),
+        Runner(one, database, clock or SystemClock(), listener=heard or Heard(), archives=archives),
         report,
         timeout=one.timeout.total_seconds(),
         stop=stop or asyncio.Event(),

@@ -39,6 +39,9 @@ class Proxy:
     def dsn(self, database: str) -> str:
         return f"postgresql://postgres@/{database}?host={self._directory.name}&port=5432"
 
+    async def cut(self) -> None:
+        """Break; the wire itself is closed by the caller."""
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -51,12 +54,13 @@ class Proxy:
                 if self.for_good and self.cut_at and self.seen >= self.cut_at:
                     break
                 if self.seen == self.cut_at and not self.after:
+                    await self.cut()
                     break
                 if self.seen == self.cut_at:
                     answers.cancel()
-                    up_writer.write(data)
-                    await up_writer.drain()
-                    await up_reader.read(65536)  # the server has done it
+                    await asyncio.gather(answers, return_exceptions=True)
+                    await self._until_answered(data, reader, up_reader, up_writer)
+                    await self.cut()
                     break
                 up_writer.write(data)
         except (ConnectionError, asyncio.CancelledError):
@@ -67,6 +71,23 @@ class Proxy:
             writer.close()
             up_writer.close()
             self._tasks.discard(task)
+
+    @staticmethod
+    async def _until_answered(
+        data: bytes,
+        reader: asyncio.StreamReader,
+        up_reader: asyncio.StreamReader,
+        up_writer: asyncio.StreamWriter,
+    ) -> None:
+        """Pass on a message, which may come in pieces, until the server has done it."""
+        answer = asyncio.ensure_future(up_reader.read(65536))
+        while data and not answer.done():
+            up_writer.write(data)
+            more = asyncio.ensure_future(reader.read(65536))
+            await asyncio.wait({answer, more}, return_when=asyncio.FIRST_COMPLETED)
+            data = await more if more.done() else b""
+            more.cancel()
+        await answer
 
     @staticmethod
     async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

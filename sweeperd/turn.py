@@ -1,0 +1,41 @@
+"""Whether it is a sweep's turn: those that go before it are done, or too long about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = structlog.stdlib.get_logger()
+
+
+class Turn:
+    """One sweep's place behind others.
+
+    Args:
+        sweep: Its name.
+        busy: Tells whether a sweep that goes first is not done yet.
+    """
+
+    def __init__(self, sweep: str, busy: Callable[[str], bool]) -> None:
+        self._sweep = sweep
+        self._busy = busy
+        self._told: list[str] = []
+
+    def must_wait(self, after: tuple[str, ...], late: float, longest: float) -> bool:
+        """Whether to wait for one of ``after``; said in the log once a change.
+
+        Args:
+            after: Sweeps that go first.
+            late: Seconds since this one was due.
+            longest: Seconds after which it goes whoever is not done.
+        """
+        waits_for = [name for name in after if self._busy(name)] if late < longest else []
+        if waits_for and waits_for != self._told:
+            reason = f"{', '.join(waits_for)} goes first"
+            log.info("sweep_waits", sweep=self._sweep, reason=reason)
+        self._told = waits_for
+        return bool(waits_for)
