@@ -8,6 +8,7 @@ import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -25,6 +26,9 @@ from sweeperd.state import StateUnreadableError, read_records
 from sweeperd.sweep.once import run_once
 from sweeperd.sweep.report import Report
 from sweeperd.sweep.runner import ARCHIVES, Runner
+
+# what the guards compare with; cursors stay the daemon's own
+_GUARDS: Final = ("guard", "drained")
 
 
 @dataclass(frozen=True)
@@ -132,13 +136,15 @@ async def _sweep_one(
 
 
 def _memories(config: Config) -> dict[str, dict[str, object]]:
-    """Return what the daemon knows of earlier runs; cursors stay the daemon's own."""
+    """Return what the daemon knows of earlier runs."""
     try:
         records = read_records(config.daemon.state_dir)
     except StateUnreadableError:
         return {}
-    guards = {name: record.memory.get("guard") for name, record in records.items()}
-    return {name: {"guard": guard} for name, guard in guards.items() if guard}
+    return {
+        name: {key: record.memory[key] for key in _GUARDS if key in record.memory}
+        for name, record in records.items()
+    }
 
 
 def _exit_code(reports: list[Report]) -> int:

@@ -98,44 +98,45 @@ def clock_hold(
     )
 
 
-def history_holds(now: Facts, last: Facts | None, max_skew: timedelta) -> list[str]:
-    """Return the doubts that the last run's facts raise about this one."""
+def history_holds(now: Facts, last: Facts | None, max_skew: timedelta) -> dict[str, str]:
+    """Return the doubts that the last run's facts raise about this one, by kind."""
     if last is None:
-        return []
-    holds = []
+        return {}
+    holds = {}
     skew = max_skew.total_seconds()
     moved = (now.cutoff - last.cutoff) / 1e6
     if moved < -skew:
-        holds.append(
+        holds["cutoff"] = (
             f"the cutoff {from_micros(now.cutoff):%Y-%m-%d %H:%M:%S} UTC is {-moved:.0f} s "
             f"before the last run's: the database's clock went back"
         )
     elapsed = now.elapsed - last.elapsed
     if now.boot is not None and now.boot == last.boot and moved - elapsed > skew:
-        holds.append(f"the database's clock moved {moved:.0f} s while {elapsed:.0f} s passed here")
-    holds += _identity_holds(now, last)
-    return holds
+        holds["elapsed"] = (
+            f"the database's clock moved {moved:.0f} s while {elapsed:.0f} s passed here"
+        )
+    return holds | _identity_holds(now, last)
 
 
-def _identity_holds(now: Facts, last: Facts) -> list[str]:
-    holds = []
+def _identity_holds(now: Facts, last: Facts) -> dict[str, str]:
+    holds = {}
     if (
         now.system_identifier
         and last.system_identifier
         and (now.system_identifier != last.system_identifier)
     ):
-        holds.append(
+        holds["system"] = (
             f"this is another database system ({now.system_identifier}, was "
             f"{last.system_identifier}): a restore, or another server"
         )
     elif now.wal is not None and last.wal is not None and now.wal < last.wal:
-        holds.append(
+        holds["wal"] = (
             f"the WAL position is {last.wal - now.wal} bytes behind the last one seen: {_RESTORED}"
         )
     elif now.next_xid and last.committed_xid and now.next_xid <= last.committed_xid:
-        holds.append(f"the last run's transactions are not in this database: {_RESTORED}")
+        holds["xid"] = f"the last run's transactions are not in this database: {_RESTORED}"
     if now.oid != last.oid and now.fingerprint == last.fingerprint:
-        holds.append(f"the table is another one (OID {now.oid}, was {last.oid}): it was made anew")
+        holds["oid"] = f"the table is another one (OID {now.oid}, was {last.oid}): it was made anew"
     return holds
 
 

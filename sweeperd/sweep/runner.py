@@ -25,12 +25,10 @@ from sweeperd.sweep.aftercare import care
 from sweeperd.sweep.archive import Archive, NoArchive
 from sweeperd.sweep.batch import BatchLimits
 from sweeperd.sweep.crew import Crew
+from sweeperd.sweep.doubts import HELD_FOR, Doubts, doubts, still_held
 from sweeperd.sweep.file_archive import PREFIX, FileArchive
 from sweeperd.sweep.guard import (
     Facts,
-    fraction_hold,
-    history_holds,
-    jump_hold,
     note_drained,
     unguarded,
     was_promoted,
@@ -102,11 +100,11 @@ class Runner:
             async with Session(self._database) as session:
                 connection = await session.get()
                 found = await self._look(connection, report)
-                holds = self._doubts(report, found)
+                held = doubts(self._sweep, self._database.config, found, report.memory)
                 if dry_run or self._sweep.dry_run:
-                    await self._count(connection, report, found, holds)
+                    await self._count(connection, report, found, held)
                     return
-                self._guard(report, found, holds, release=release)
+                self._guard(report, found, held, release=release)
                 await self._look_around(connection, report, found)
                 run = self._start(report, found, stop, max_rows)
                 found = await self._remove_partitions(connection, run, found)
@@ -154,41 +152,23 @@ class Runner:
                 raise SweepError(finding.text)
             report.warn(finding.text)
 
-    def _doubts(self, report: Report, found: Survey) -> list[str]:
-        """Return what only a person can settle."""
-        last = Facts.from_json(report.memory.get("guard"))
-        holds = [found.clock_hold] if found.clock_hold else []
-        holds += history_holds(found.facts, last, self._database.config.max_clock_skew)
-        if (
-            found.sampled
-            and not found.survivors
-            and (last is None or last.fingerprint != found.facts.fingerprint)
-        ):
-            since = "no earlier run is known" if last is None else "its settings have changed"
-            holds.append(
-                f"none of {found.sampled} sampled rows of {found.root.shown} would survive "
-                f"a cutoff of {found.cutoff:%Y-%m-%d %H:%M:%S} UTC, and {since}"
-            )
-        doubts = (
-            fraction_hold(found.expired_share, self._sweep.max_fraction),
-            jump_hold(found.expired_share, found.server.cutoff, report.memory.get("drained")),
-        )
-        holds += [doubt for doubt in doubts if doubt is not None]
+    def _guard(self, report: Report, found: Survey, held: Doubts, *, release: bool) -> None:
+        """Hold the run for doubts, unless they are let go; then keep what was seen."""
+        memory = report.memory
+        last = Facts.from_json(memory.get("guard"))
         if was_promoted(found.facts, last):
             self._listener("warning", reason="a standby was promoted since the last run")
         for name in unguarded(found.facts):
             report.warn(f"not guarded, for this role cannot read it: {name}")
-        return holds
-
-    def _guard(self, report: Report, found: Survey, holds: list[str], *, release: bool) -> None:
-        """Hold the run for doubts, unless they are let go; then keep what was seen."""
-        if holds and not release:
-            raise RunEndError("held", "; ".join(holds))
-        for reason in holds:
+        left = still_held(held, memory, release=release)
+        if left:
+            memory[HELD_FOR] = sorted(held)
+            raise RunEndError("held", "; ".join(left.values()))
+        memory.pop(HELD_FOR, None)
+        for reason in held.values():
             self._listener("sweep_released", reason=reason)
-        last = Facts.from_json(report.memory.get("guard"))
-        known = last.committed_xid if last and not holds else None
-        report.memory["guard"] = replace(found.facts, committed_xid=known).as_json()
+        known = last.committed_xid if last and not held else None
+        memory["guard"] = replace(found.facts, committed_xid=known).as_json()
 
     async def _remove_partitions(self, connection: Connection, run: Run, found: Survey) -> Survey:
         """Detach or drop leaves that are wholly past; return what is left to sweep."""
@@ -237,14 +217,14 @@ class Runner:
             )
 
     async def _count(
-        self, connection: Connection, report: Report, found: Survey, holds: list[str]
+        self, connection: Connection, report: Report, found: Survey, held: Doubts
     ) -> None:
         """Count what a run would delete: bounded, in one read."""
         frame = Frame(f"sweeperd:{self._sweep.name}", statement_timeout_ms=_DRY_RUN_MS)
         async with reading(connection, frame):
             counted = sql.count(found.target, limit=_DRY_RUN_LIMIT)
             report.expired_count = await fetchval(connection, counted)
-        for reason in holds:
+        for reason in held.values():
             report.warn(f"a run would be held: {reason}")
         more = " or more" if report.expired_count == _DRY_RUN_LIMIT else ""
         report.finish("drained", f"dry run: {report.expired_count}{more} rows would go")

@@ -44,6 +44,23 @@ async def held(dsn: str, memory: dict[str, Any], **given: Any) -> str:
     return report.reason or ""
 
 
+async def test_a_release_lets_go_what_the_hold_told_and_nothing_newer(
+    database: TestDatabase,
+) -> None:
+    await database.execute(ROWS + "; DELETE FROM t WHERE id > 40")
+    memory: dict[str, Any] = {}
+    await held(database.dsn, memory)
+    lying = LyingClock(400)
+
+    report = await sweep(database.dsn, memory=memory, release=True, clock=lying)
+
+    assert (report.outcome, report.deleted_count) == ("held", 0)
+    assert "max_clock_skew" in (report.reason or "")
+    assert "survive" not in (report.reason or "")
+    report = await sweep(database.dsn, memory=memory, release=True, clock=lying)
+    assert (report.outcome, report.deleted_count) == ("drained", 40)
+
+
 @pytest.mark.parametrize("seconds", [-400, 400])
 async def test_clocks_that_are_too_far_apart_hold(database: TestDatabase, seconds: int) -> None:
     await database.execute(ROWS)
@@ -67,7 +84,7 @@ async def test_a_first_run_without_survivors_holds_and_a_release_is_heard(
     await database.execute(ROWS + "; DELETE FROM t WHERE id > 40")
     memory: dict[str, Any] = {}
     assert "none of 40 sampled rows" in await held(database.dsn, memory)
-    assert memory == {}
+    assert memory == {"held_for": ["survivors"]}
     heard = Heard()
 
     report = await sweep(database.dsn, memory=memory, heard=heard, release=True)

@@ -90,7 +90,7 @@ async def test_only_the_owner_may(database: TestDatabase) -> None:
     report = await sweep(database.dsn_for(role), partitions="drop")
 
     assert report.outcome == "failed"
-    assert "needs the owner of public.p_old" in (report.error or "")
+    assert "needs the owner of public.t" in (report.error or "")
     assert len(await database.fetch("SELECT FROM t")) == 8
 
 
