@@ -36,6 +36,12 @@ def _missing(part: str) -> str | None:
             and Path("/lib/systemd/systemd").exists(),
             "needs root, cgroup2, systemd and the shared systemd-box",
         ),
+        "citus": (
+            root
+            and (SHARED / "citus").is_dir()
+            and Path("/usr/lib/postgresql/15/bin/postgres").exists(),
+            "needs root, PostgreSQL 15 and the shared citus",
+        ),
         "cysystemd": (importlib.util.find_spec("cysystemd") is not None, "no cysystemd: make apt"),
     }
     present, reason = checks[part]

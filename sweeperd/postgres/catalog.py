@@ -43,6 +43,7 @@ class Server:
     cutoff: int
     in_recovery: bool
     read_only: bool
+    publishes_deletes: bool
     deadlock_seconds: float
     shared_buffers: int
     block_size: int
@@ -62,6 +63,7 @@ class Relation:
     name: str
     kind: str
     role: str
+    has_triggers: bool
     has_children: bool
     partition: bool
     row_security: bool

@@ -68,9 +68,12 @@ def delete_returning_json(
         quote(name) if kind in _AS_JSON else f"{quote(name)}::text AS {quote(name)}"
         for name, kind in columns
     ]
+    row = "line"
+    while any(row == name for name, _ in columns):  # a column of that name would be meant
+        row += "_"
     return Statement(
         f"WITH gone AS ({delete.text} RETURNING {reference}.*) "
-        f"SELECT row_to_json(line)::text FROM (SELECT {', '.join(names)} FROM gone) AS line",
+        f"SELECT row_to_json({row})::text FROM (SELECT {', '.join(names)} FROM gone) AS {row}",
         delete.args,
     )
 

@@ -9,6 +9,7 @@ SELECT clock_timestamp() AS cutoff,
        current_database() AS database,
        current_user AS role,
        pg_is_in_recovery() AS in_recovery,
+       EXISTS (SELECT FROM pg_publication WHERE pubdelete) AS publishes_deletes,
        current_setting('transaction_read_only')::bool AS read_only,
        (SELECT setting::float8 FROM pg_settings WHERE name = 'deadlock_timeout') AS deadlock_ms,
        (SELECT setting::bigint FROM pg_settings WHERE name = 'shared_buffers') AS shared_buffers,
@@ -59,7 +60,8 @@ ORDER BY a.attnum
 
 _RELATION_FACTS: Final = """
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
-       current_user AS role, c.relhassubclass AS has_children, c.relispartition AS partition,
+       current_user AS role, c.relhastriggers AS has_triggers,
+       c.relhassubclass AS has_children, c.relispartition AS partition,
        row_security_active(c.oid) AS row_security,
        c.relpages::bigint AS pages, c.reltuples::float8 AS tuples,
        CASE c.relkind WHEN 'r' THEN coalesce(pg_relation_size(c.oid), 0)
@@ -99,12 +101,23 @@ WHERE t.isleaf
 ORDER BY c.oid
 """
 
+# Whether tables by name are what they were: asked in each batch, so it joins nothing.
+UNCHANGED: Final = """
+SELECT pg_current_xact_id_if_assigned()::text AS xid,
+       (SELECT bool_and(to_regclass(w.name) = w.oid::oid)
+        FROM unnest($1::text[], $2::bigint[]) AS w(name, oid))
+   AND (SELECT count(*) FROM pg_class
+        WHERE oid = ANY ($2::bigint[]::oid[]) AND relispartition) = $3::bigint
+   AND (SELECT count(*) FROM pg_attribute
+        WHERE attrelid = ANY ($2::bigint[]::oid[]) AND NOT attisdropped
+          AND atttypid || ' ' || attname = ANY ($4::text[])) = $5::bigint AS unchanged
+"""
+
 # Tables by name that are not what they were; ``column`` names the one that differs, if any.
 CHANGED: Final = """
 SELECT w.schema, w.name, k.name AS column
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bool[]) AS w(schema, name, oid, partition)
-LEFT JOIN pg_namespace n ON n.nspname = w.schema
-LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
+LEFT JOIN pg_class c ON c.oid = to_regclass(format('%I.%I', w.schema, w.name))
 LEFT JOIN LATERAL (
     SELECT k.name FROM unnest($5::text[], $6::bigint[]) AS k(name, type)
     LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = k.name AND NOT a.attisdropped

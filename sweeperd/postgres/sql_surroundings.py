@@ -71,7 +71,10 @@ JOIN pg_publication p ON p.pubdelete AND (
                   AND (r.prrelid = c.oid
                        OR r.prrelid IN (SELECT relid FROM pg_partition_ancestors(c.oid))))
        {schemas})
-WHERE c.oid = ANY ($1::bigint[]::oid[]) AND c.relpersistence = 'p'
+WHERE c.relkind = 'r' AND c.relpersistence = 'p'
+  AND (c.oid = ANY ($1::bigint[]::oid[])
+       OR c.oid IN (SELECT t.relid FROM unnest($1::bigint[]) AS o
+                    CROSS JOIN pg_partition_tree(o::regclass) AS t WHERE t.isleaf))
   AND CASE c.relreplident
         WHEN 'f' THEN false
         WHEN 'd' THEN NOT EXISTS (SELECT FROM pg_index i

@@ -160,14 +160,23 @@ class Committed:
     xid: int | None
 
 
-async def commit(connection: Connection) -> Committed:
+async def assigned_xid(connection: Connection) -> str | None:
+    """Return the id of the transaction under way; None when it wrote nothing so far."""
+    xid: str | None = await connection.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
+    return xid
+
+
+async def commit(connection: Connection, xid: str | None) -> Committed:
     """Send COMMIT and wait for its answer.
+
+    Args:
+        connection: In a transaction.
+        xid: Its id, if it wrote: to ask for its fate, should the answer be lost.
 
     Raises:
         CommitUnknownError: The answer was lost.
         asyncpg.PostgresError: The server refused (a deferred constraint, for one).
     """
-    xid: str | None = await connection.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
     answer = asyncio.ensure_future(connection.execute("COMMIT", timeout=COMMIT_BOUND))
     try:
         tag, cancelled = await settle(answer)

@@ -6,6 +6,7 @@ and the next run of its archive makes it whole: what was synced stays, a torn en
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gzip
 import hashlib
@@ -56,15 +57,21 @@ class ArchiveFile:
         self.path = path
         self._part = path.with_name(path.name + _PART)
         self._facts = dict(facts)
-        owner = _make_directory(path.parent)
+        self.mark = Mark(0, 0, hashlib.sha256())
+        self._owner = _make_directory(path.parent)
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._descriptor = os.open(self._part, flags, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _give(self._descriptor, owner)
-        # the facts must survive a crash, too
-        _write(path, {**self._facts, "complete": False}, owner)
-        self.mark = Mark(0, 0, hashlib.sha256())
-        self._owner = owner
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _give(self._descriptor, self._owner)
+            # the facts must survive a crash, too
+            _write(path, {**self._facts, "complete": False}, self._owner)
+        except OSError:
+            self._part.unlink()
+            os.close(self._descriptor)
+            raise
 
     def append(self, lines: list[str]) -> None:
         """Write lines as one gzip member and sync it to disk.

@@ -91,12 +91,16 @@ class BatchLimits:
 
 
 Work = Callable[[Connection], Awaitable[tuple[int, int]]]
+Finish = Callable[[Connection], Awaitable[str | None]]
 
 
-async def run_batch(connection: Connection, limits: BatchLimits, fence: int, work: Work) -> Deleted:
+async def run_batch(
+    connection: Connection, limits: BatchLimits, fence: int, work: Work, finish: Finish
+) -> Deleted:
     """Run ``work`` as one batch and return what it did.
 
-    ``work`` returns rows deleted and rows skipped. Any error rolls back.
+    ``work`` returns rows deleted and rows skipped; ``finish`` is what comes last before COMMIT and
+    returns the transaction's id, if it wrote. Any error rolls back.
 
     Raises:
         FenceTakenError: The lane is taken.
@@ -107,8 +111,8 @@ async def run_batch(connection: Connection, limits: BatchLimits, fence: int, wor
     begun = loop.time()
     await connection.execute(limits.frame.begin(major_version(connection)))
     try:
-        rows, skipped = await _bounded(connection, limits, fence, work)
-        done = await commit(connection)
+        (rows, skipped), xid = await _bounded(connection, limits, fence, (work, finish))
+        done = await commit(connection, xid)
     except BaseException:
         await abort(connection)
         raise
@@ -116,14 +120,15 @@ async def run_batch(connection: Connection, limits: BatchLimits, fence: int, wor
 
 
 async def _bounded(
-    connection: Connection, limits: BatchLimits, fence: int, work: Work
-) -> tuple[int, int]:
+    connection: Connection, limits: BatchLimits, fence: int, steps: tuple[Work, Finish]
+) -> tuple[tuple[int, int], str | None]:
+    work, finish = steps
     bound = asyncio.timeout(limits.seconds)
     try:
         async with bound:
             if not await try_fence(connection, fence):
                 raise FenceTakenError
-            return await work(connection)
+            return await work(connection), await finish(connection)
     except TimeoutError as error:
         if bound.expired():
             raise BatchTimeoutError from error

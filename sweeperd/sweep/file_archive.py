@@ -96,7 +96,9 @@ class FileArchive:
         batch = self._batches[connection]
         if batch.lines:
             # a thread cannot be cancelled: it goes on, and is told that it was given up
-            await asyncio.shield(asyncio.ensure_future(self._write(batch)))
+            writing = asyncio.ensure_future(self._write(batch))
+            writing.add_done_callback(lambda done: done.cancelled() or done.exception())
+            await asyncio.shield(writing)
 
     def give_up(self, connection: Connection) -> None:
         """Take the rows of a batch back that was rolled back, where nothing follows them."""

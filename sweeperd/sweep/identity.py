@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from sweeperd.postgres import sql_catalog
 from sweeperd.postgres.catalog import Column, Relation
+from sweeperd.postgres.predicate import quote
 from sweeperd.postgres.sql import Table
-from sweeperd.postgres.transaction import Connection
+from sweeperd.postgres.transaction import Connection, assigned_xid
 from sweeperd.sweep.report import RunEndError
 
 
@@ -33,15 +34,29 @@ class Identity:
         """Take what a survey found."""
         return cls({(one.schema, one.name): one for one in relations}, tuple(columns))
 
-    async def prove(self, connection: Connection, tables: Iterable[Table]) -> None:
-        """Compare, in the transaction that has deleted from these tables.
+    async def prove(self, connection: Connection, tables: Iterable[Table]) -> str | None:
+        """Compare, in the transaction that has deleted from these tables; return its id.
 
         Raises:
             RunEndError: A table or a column is another one; the caller rolls back.
         """
         known = [self.relations[table.schema, table.name] for table in tables]
         if not known:
-            return
+            return await assigned_xid(connection)
+        row = await connection.fetchrow(
+            sql_catalog.UNCHANGED,
+            [f"{quote(one.schema)}.{quote(one.name)}" for one in known],
+            [one.oid for one in known],
+            sum(one.partition for one in known),
+            [f"{column.type} {column.name}" for column in self.columns],
+            len(known) * len(self.columns),
+        )
+        if not row["unchanged"]:
+            await self._tell(connection, known)
+        xid: str | None = row["xid"]
+        return xid
+
+    async def _tell(self, connection: Connection, known: list[Relation]) -> None:
         rows = await connection.fetch(
             sql_catalog.CHANGED,
             [one.schema for one in known],
@@ -52,7 +67,7 @@ class Identity:
             [column.type for column in self.columns],
         )
         if not rows:
-            return
+            raise RunEndError("failed", "the table changed while the run was under way")
         name = f"{rows[0]['schema']}.{rows[0]['name']}"
         if rows[0]["column"] is None:
             raise RunEndError(

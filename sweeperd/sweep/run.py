@@ -114,18 +114,10 @@ class Run:
 
     async def batch(self, connection: Connection, fence: int, work: Work) -> Deleted:
         """Run ``work`` as one batch of this run; see `run_batch`."""
-
-        async def proved(connection: Connection) -> tuple[int, int]:
-            touched = self._touched[connection] = Counter()
-            done = await work(connection)
-            # after the DELETE: its lock keeps what is proved until COMMIT
-            await self.identity.prove(connection, touched)
-            await self.archive.secure(connection)
-            return done
-
+        self._touched[connection] = Counter()
         self.archive.begin(connection)
         try:
-            done = await run_batch(connection, self.limits, fence, proved)
+            done = await run_batch(connection, self.limits, fence, work, self._finish)
             self.gone.update(self._touched[connection])
             return done  # noqa: TRY300 - counted only after COMMIT
         except CommitUnknownError:
@@ -136,6 +128,12 @@ class Run:
         finally:
             self.archive.end(connection)
             self._touched.pop(connection, None)
+
+    async def _finish(self, connection: Connection) -> str | None:
+        """Prove and secure what a batch did, after its DELETE, whose lock keeps what is proved."""
+        xid = await self.identity.prove(connection, self._touched[connection])
+        await self.archive.secure(connection)
+        return xid
 
     async def delete(
         self,

@@ -28,13 +28,19 @@ async def surroundings(connection: Connection, sweep: SweepConfig, found: Survey
     """Look at what hangs on a sweep's table: catalogue reads only, in one short transaction."""
     leaves = [leaf.relation.oid for leaf in found.leaves]
     oids = [found.root.oid, *leaves]
+    names = sorted(functions_in(sweep.where) | functions_in(sweep.condition))
+    # foreign keys are triggers, too, on the table that they refer to
+    triggered = any(one.has_triggers for one in (found.root, *(i.relation for i in found.leaves)))
+    triggers, keys, published, volatile = [], [], [], []
     async with reading(connection):
-        triggers = await connection.fetch(sql_surroundings.TRIGGERS, oids)
-        keys = await connection.fetch(sql_surroundings.REFERENCING, oids, found.root.oid)
-        unpublished = sql_surroundings.without_identity(found.server.version)
-        published = await connection.fetch(unpublished, leaves)
-        names = sorted(functions_in(sweep.where) | functions_in(sweep.condition))
-        volatile = await connection.fetch(sql_surroundings.VOLATILE, names) if names else []
+        if triggered:
+            triggers = await connection.fetch(sql_surroundings.TRIGGERS, oids)
+            keys = await connection.fetch(sql_surroundings.REFERENCING, oids, found.root.oid)
+        if found.server.publishes_deletes:
+            query = sql_surroundings.without_identity(found.server.version)
+            published = await connection.fetch(query, leaves)
+        if names:
+            volatile = await connection.fetch(sql_surroundings.VOLATILE, names)
     return [
         *(_published(row) for row in published),
         *_owner(sweep, found),

@@ -38,7 +38,7 @@ CREATE TABLE t (
   gone int, b bytea, a int[], aa text[][], n numeric, nn numeric(12, 3), f float8, f4 float4,
   ts timestamp, d date, i interval, r tstzrange, nr nummultirange, j json, jb jsonb, c point3,
   cc point3[], m mood, p positive, ch char(5), bits bit(3), u uuid, ip inet, flag bool,
-  s text, lsn pg_lsn, twice bigint GENERATED ALWAYS AS (id * 2) STORED);
+  s text, lsn pg_lsn, line point3, "row" int, twice bigint GENERATED ALWAYS AS (id * 2) STORED);
 ALTER TABLE t DROP gone;
 INSERT INTO t (expires_at) VALUES (now() - interval '1 hour');
 INSERT INTO t (expires_at, "Odd ""Name", b, a, aa, n, nn, f, f4, ts, d, i, r, nr, j, jb, c, cc, m,

@@ -135,6 +135,21 @@ async def test_deletes_that_a_publication_would_refuse_stop_the_sweep(
     assert (await sweep(database.dsn)).outcome == "drained"
 
 
+async def test_the_leafs_identity_counts_even_when_the_parent_is_swept(
+    database: TestDatabase,
+) -> None:
+    await database.execute(
+        LEAVES + FUNCTION.format("AFTER", "") + "INSERT INTO t VALUES (1, now() - interval '1 s');"
+        "CREATE PUBLICATION p FOR TABLE t"
+    )
+    report = await sweep(database.dsn)
+    assert "deletes of public.t1, which has no replica identity" in (report.error or "")
+
+    await database.execute("ALTER TABLE t1 REPLICA IDENTITY FULL")
+
+    assert (await sweep(database.dsn)).deleted_count == 1
+
+
 async def test_a_publication_of_inserts_alone_is_no_matter(database: TestDatabase) -> None:
     await database.execute(
         "CREATE TABLE t (expires_at timestamptz); INSERT INTO t VALUES (now() - interval '1 s');"

@@ -1,0 +1,65 @@
+"""A distributed table is swept through its coordinator, by slices of its index."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.parts import SHARED, need
+from tests.sweep.engine import Heard, sweep
+
+TABLE = (
+    "DROP TABLE IF EXISTS t; CREATE TABLE t (id int PRIMARY KEY, expires_at timestamptz, "
+    "note text); {index} SELECT create_distributed_table('t', 'id');"
+    "INSERT INTO t SELECT g, now() + CASE WHEN g % 4 = 0 THEN 1 ELSE -1 END * interval '1 hour' "
+    "FROM generate_series(1, 20000) g"
+)
+INDEX = "CREATE INDEX ON t (expires_at);"
+pytestmark = need("citus")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Yield the coordinator's DSN."""
+    command = str(SHARED / "citus" / "citus-cluster")
+    with tempfile.TemporaryDirectory(prefix="swp-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        directory = str(Path(name) / "cluster")
+        up = subprocess.run([command, "up", directory], capture_output=True, text=True, check=True)
+        try:
+            yield up.stdout.strip().splitlines()[-1]
+        finally:
+            subprocess.run([command, "down", directory], check=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_shards_share_ctids_and_no_live_row_goes(cluster: str, workers: int) -> None:
+    admin = await asyncpg.connect(cluster)
+    await admin.execute(TABLE.format(index=INDEX))
+    heard = Heard()
+
+    report = await sweep(cluster, heard=heard, max_batch_rows=2500, workers=workers)
+
+    assert (report.outcome, report.strategy, report.deleted_count) == ("drained", "index", 15_000)
+    left = await admin.fetch("SELECT id FROM t")
+    assert {row["id"] for row in left} == set(range(4, 20_001, 4))
+    assert report.batches >= 6
+    assert not heard.named("vacuum_advised")
+    await admin.close()
+
+
+async def test_block_ranges_are_refused_with_the_index_to_make(cluster: str) -> None:
+    admin = await asyncpg.connect(cluster)
+    await admin.execute(TABLE.format(index=""))
+
+    report = await sweep(cluster)
+
+    assert report.outcome == "failed"
+    assert "CREATE INDEX CONCURRENTLY ON public.t" in (report.error or "")
+    assert await admin.fetchval("SELECT count(*) FROM t") == 20_000
+    await admin.close()
