@@ -115,7 +115,7 @@ SELECT pg_current_xact_id_if_assigned()::text AS xid,
 
 # Tables by name that are not what they were; ``column`` names the one that differs, if any.
 CHANGED: Final = """
-SELECT w.schema, w.name, k.name AS column
+SELECT w.schema, w.name, k.name AS column, c.oid IS DISTINCT FROM w.oid::oid AS replaced, w.oid
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bool[]) AS w(schema, name, oid, partition)
 LEFT JOIN pg_class c ON c.oid = to_regclass(format('%I.%I', w.schema, w.name))
 LEFT JOIN LATERAL (

@@ -23,16 +23,19 @@ class Identity:
 
     Attributes:
         relations: By schema and name.
+        root: OID of the sweep's own table.
         columns: What decides which rows go: the sweep's column, or all for the operator's SQL.
     """
 
     relations: dict[tuple[str, str], Relation] = field(default_factory=dict)
+    root: int = 0
     columns: tuple[Column, ...] = ()
 
     @classmethod
-    def of(cls, relations: Iterable[Relation], columns: Iterable[Column]) -> Identity:
+    def of(cls, root: Relation, leaves: Iterable[Relation], columns: Iterable[Column]) -> Identity:
         """Take what a survey found."""
-        return cls({(one.schema, one.name): one for one in relations}, tuple(columns))
+        known = {(one.schema, one.name): one for one in leaves}
+        return cls(known, root.oid, tuple(columns))
 
     async def prove(self, connection: Connection, tables: Iterable[Table]) -> str | None:
         """Compare, in the transaction that has deleted from these tables; return its id.
@@ -68,15 +71,22 @@ class Identity:
         )
         if not rows:
             raise RunEndError("failed", "the table changed while the run was under way")
-        name = f"{rows[0]['schema']}.{rows[0]['name']}"
-        if rows[0]["column"] is None:
+        row = rows[0]
+        name = f"{row['schema']}.{row['name']}"
+        if row["column"] is None and row["replaced"] and row["oid"] == self.root:
             raise RunEndError(
                 "held",
+                f"{name} was made anew while the run was under way; nothing of this batch was "
+                "deleted; is it still the same data?",
+            )
+        if row["column"] is None:  # a day's work with partitions: the next run looks again
+            raise RunEndError(
+                "throttled",
                 f"{name} was made anew, attached or detached while the run was under way; "
-                "nothing of this batch was deleted",
+                "nothing of this batch was deleted; the next run looks at it again",
             )
         raise RunEndError(
             "failed",
-            f"column {rows[0]['column']} of {name} changed its type or was dropped while the run "
+            f"column {row['column']} of {name} changed its type or was dropped while the run "
             "was under way; nothing of this batch was deleted; run sweeperd check",
         )

@@ -65,8 +65,9 @@ class IndexLane:
                 column = self.target.column.column
                 reason = f"one value of {column} is shared by more rows than a batch holds"
                 raise SwitchError("heap", reason)
-            high = beyond if high is None else high
-        return Piece(self.target, KeyRange(self._low, high), size, last=False)
+        shared = high is None
+        end = KeyRange(self._low, beyond if shared else high)
+        return Piece(self.target, end, size, last=False, least=shared)
 
     def advance(self, piece: Piece) -> None:
         """Move behind a slice."""

@@ -36,12 +36,14 @@ class Piece:
         part: The rows.
         units: Its size in the lane's units, for the pace.
         last: Whether the lane ends with it.
+        least: Whether it cannot be cut smaller.
     """
 
     target: Target
     part: Slice
     units: int
     last: bool
+    least: bool = False
 
 
 class Lane(Protocol):

@@ -118,6 +118,7 @@ class Runner:
                     report.memory["drained"] = note_drained(
                         found.expired_share, found.server.cutoff, report.memory.get("drained")
                     )
+                await care(run, session)
         except RunEndError as end:
             report.end(end)
         except SweeperdError as error:
@@ -195,7 +196,6 @@ class Runner:
                 await run.archive.close()
             except RunEndError as error:
                 run.report.warn(error.reason)
-        await care(run, session)
 
     async def _archive(self, connection: Connection, report: Report, found: Survey) -> Archive:
         name = self._sweep.archive_to

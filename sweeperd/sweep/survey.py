@@ -78,8 +78,8 @@ class Survey:
         """What must not change while the run is under way."""
         leaves = [leaf.relation for leaf in self.leaves]
         if self.column is not None and self.target.where is None:
-            return Identity.of(leaves, [self.column])
-        return Identity.of(leaves, self.columns)
+            return Identity.of(self.root, leaves, [self.column])
+        return Identity.of(self.root, leaves, self.columns)
 
     @property
     def lockable(self) -> bool:
@@ -125,21 +125,8 @@ async def survey(
                 "locked first, and this role may not",
                 cure=root.grant("UPDATE"),
             )
-        wal = next_xid = None
-        if not server.in_recovery:
-            wal = await catalog.optional(connection, sql_catalog.WAL_POSITION)
-            next_xid = await catalog.optional(connection, sql_catalog.NEXT_XID)
-        facts = Facts(
-            fingerprint=fingerprint(sweep, unit, column.shown if column else ""),
-            cutoff=server.cutoff,
-            elapsed=elapsed,
-            boot=clock.boot(),
-            system_identifier=server.system_identifier,
-            timeline=server.timeline,
-            wal=wal,
-            oid=root.oid,
-            next_xid=next_xid,
-        )
+        decides = fingerprint(sweep, unit, column.shown if column else "")
+        facts = await _facts(connection, server, decides, root.oid, (elapsed, clock.boot()))
         found = Survey(
             server=server,
             root=root,
@@ -158,6 +145,31 @@ async def survey(
             warnings=tuple(warnings),
         )
         return await _sampled(connection, found)
+
+
+async def _facts(
+    connection: Connection,
+    server: Server,
+    decides: str,
+    oid: int,
+    host: tuple[float, str | None],
+) -> Facts:
+    """Return what the next run compares itself with; ``host`` is its elapsed clock and boot."""
+    wal = next_xid = None
+    if not server.in_recovery:
+        wal = await catalog.optional(connection, sql_catalog.WAL_POSITION)
+        next_xid = await catalog.optional(connection, sql_catalog.NEXT_XID)
+    return Facts(
+        fingerprint=decides,
+        cutoff=server.cutoff,
+        elapsed=host[0],
+        boot=host[1],
+        system_identifier=server.system_identifier,
+        timeline=server.timeline,
+        wal=wal,
+        oid=oid,
+        next_xid=next_xid,
+    )
 
 
 async def _expiry(

@@ -166,12 +166,28 @@ class Worker:
         if self._joined and classify(error) in {Fault.ROW, Fault.LOCK}:
             self._alone = len(self._pieces) + 1  # the slice that is in the way shows itself
         elif isinstance(error, TooManyRowsError):
-            units = self._piece.units if self._piece else 1
-            self._size.too_many(units, rows)
+            self._too_many(rows)
         elif isinstance(error, BatchTimeoutError) or classify(error) is Fault.TIMEOUT:
             await self._smaller("a batch took longer than its time even with one row")
         else:
             await self._react_to_fault(error, classify(error), rows)
+
+    def _too_many(self, rows: int) -> None:
+        """Take smaller slices; one value of a table swept as a whole cannot be cut.
+
+        Raises:
+            RunEndError: It is such a value.
+        """
+        run, piece = self._run, self._piece
+        if piece is not None and piece.least:
+            capped = run.max_rows is not None and rows < run.sweep.max_batch_rows
+            raise RunEndError(
+                "capped" if capped else "failed",
+                f"more than {rows} rows of {piece.target.table.quoted} share one value of "
+                f"{piece.target.column.column}, and what is swept as a whole cannot be cut finer; "
+                f"raise {'max_rows' if capped else 'max_batch_rows'}",
+            )
+        self._size.too_many(piece.units if piece else 1, rows)
 
     async def _react_to_fault(self, error: Exception, fault: Fault, rows: int) -> None:
         run = self._run

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -17,7 +18,7 @@ TABLE = (
     "DROP TABLE IF EXISTS t; CREATE TABLE t (id int PRIMARY KEY, expires_at timestamptz, "
     "note text); {index} SELECT create_distributed_table('t', 'id');"
     "INSERT INTO t SELECT g, now() + CASE WHEN g % 4 = 0 THEN 1 ELSE -1 END * interval '1 hour' "
-    "FROM generate_series(1, 20000) g"
+    "* (1 + g % {values}) FROM generate_series(1, 20000) g"
 )
 INDEX = "CREATE INDEX ON t (expires_at);"
 pytestmark = need("citus")
@@ -37,10 +38,18 @@ def cluster() -> Iterator[str]:
             subprocess.run([command, "down", directory], check=True)
 
 
+@pytest.fixture
+async def admin(cluster: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(cluster)
+    yield connection
+    await connection.close()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_shards_share_ctids_and_no_live_row_goes(cluster: str, workers: int) -> None:
-    admin = await asyncpg.connect(cluster)
-    await admin.execute(TABLE.format(index=INDEX))
+async def test_shards_share_ctids_and_no_live_row_goes(
+    cluster: str, admin: Any, workers: int
+) -> None:
+    await admin.execute(TABLE.format(index=INDEX, values=1999))
     heard = Heard()
 
     report = await sweep(cluster, heard=heard, max_batch_rows=2500, workers=workers)
@@ -50,16 +59,32 @@ async def test_shards_share_ctids_and_no_live_row_goes(cluster: str, workers: in
     assert {row["id"] for row in left} == set(range(4, 20_001, 4))
     assert report.batches >= 6
     assert not heard.named("vacuum_advised")
-    await admin.close()
 
 
-async def test_block_ranges_are_refused_with_the_index_to_make(cluster: str) -> None:
-    admin = await asyncpg.connect(cluster)
-    await admin.execute(TABLE.format(index=""))
+async def test_block_ranges_are_refused_with_the_index_to_make(cluster: str, admin: Any) -> None:
+    await admin.execute(TABLE.format(index="", values=1))
 
     report = await sweep(cluster)
 
     assert report.outcome == "failed"
     assert "CREATE INDEX CONCURRENTLY ON public.t" in (report.error or "")
     assert await admin.fetchval("SELECT count(*) FROM t") == 20_000
-    await admin.close()
+
+
+@pytest.mark.parametrize(
+    ("keys", "outcome", "cure"),
+    [
+        ({}, "failed", "raise max_batch_rows"),
+        ({"max_rows": 2000}, "capped", "raise max_rows"),
+        ({"max_batch_rows": 20_000}, "drained", ""),
+    ],
+)
+async def test_a_value_shared_by_more_rows_than_a_batch_may_hold_ends_the_run(
+    cluster: str, admin: Any, keys: dict[str, Any], outcome: str, cure: str
+) -> None:
+    await admin.execute(TABLE.format(index=INDEX, values=1))
+
+    report = await sweep(cluster, **({"max_batch_rows": 2500} | keys))
+
+    assert (report.outcome, cure in (report.reason or "")) == (outcome, True), report
+    assert report.deleted_count == (15_000 if outcome == "drained" else 0)

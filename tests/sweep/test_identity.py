@@ -48,7 +48,13 @@ class After(Heard):
         (ROWS, "ALTER TABLE t ALTER expires_at TYPE timestamp", "failed", "changed its type"),
         (ROWS, "ALTER TABLE t ALTER expires_at TYPE date", "failed", "changed its type"),
         (ROWS, "ALTER TABLE t DROP expires_at", "failed", "does not exist"),
-        (LEAF, "ALTER TABLE t DETACH PARTITION t1", "held", "detached"),
+        (LEAF, "ALTER TABLE t DETACH PARTITION t1", "throttled", "detached"),
+        (
+            LEAF,
+            "DROP TABLE t1; CREATE TABLE t1 PARTITION OF t DEFAULT",
+            "throttled",
+            "the next run looks at it again",
+        ),
     ],
 )
 async def test_a_table_changed_in_the_middle_of_a_run_loses_no_more_rows(
