@@ -203,7 +203,7 @@ class Supervisor:
         if pause <= 0 and binding.outage.away:
             return _LONGEST_NAP  # the run is owed: its return wakes this loop
         longest = binding.timetable.interval if self._record.held is None else 0.0
-        if pause <= 0 and self._turn.must_wait(binding.after, -pause, longest):
+        if pause <= 0 and self._turn.must_wait(binding.after, self._clock.elapsed(), longest):
             return _LONGEST_NAP  # the end of another's run wakes this loop
         return pause
 

@@ -23,19 +23,24 @@ class Turn:
     def __init__(self, sweep: str, busy: Callable[[str], bool]) -> None:
         self._sweep = sweep
         self._busy = busy
+        self._since: float | None = None
         self._told: list[str] = []
 
-    def must_wait(self, after: tuple[str, ...], late: float, longest: float) -> bool:
+    def must_wait(self, after: tuple[str, ...], now: float, longest: float) -> bool:
         """Whether to wait for one of ``after``; said in the log once a change.
 
         Args:
             after: Sweeps that go first.
-            late: Seconds since this one was due.
-            longest: Seconds after which it goes whoever is not done.
+            now: The elapsed clock, seconds.
+            longest: Seconds to wait at most, whoever is not done.
         """
-        waits_for = [name for name in after if self._busy(name)] if late < longest else []
-        if waits_for and waits_for != self._told:
+        waits_for = [name for name in after if self._busy(name)]
+        since = now if self._since is None else self._since
+        if not waits_for or now - since >= longest:
+            self._since, self._told = None, []
+            return False
+        if waits_for != self._told:
             reason = f"{', '.join(waits_for)} goes first"
             log.info("sweep_waits", sweep=self._sweep, reason=reason)
-        self._told = waits_for
-        return bool(waits_for)
+        self._since, self._told = since, waits_for
+        return True

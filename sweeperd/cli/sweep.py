@@ -28,7 +28,7 @@ from sweeperd.sweep.report import Report
 from sweeperd.sweep.runner import ARCHIVES, Runner
 
 # what the guards compare with; cursors stay the daemon's own
-_GUARDS: Final = ("guard", "drained")
+_GUARDS: Final = ("guard", "drained", "held_for")
 
 
 @dataclass(frozen=True)

@@ -126,10 +126,9 @@ async def close(connection: Connection) -> None:
     """Close politely, or cut off; a cancellation meanwhile does not leave it open."""
     if connection.is_closed():
         return
-    try:
-        _, cancelled = await settle(asyncio.ensure_future(connection.close(timeout=_CLOSE_TIMEOUT)))
-    except Exception:  # noqa: BLE001 - it is being thrown away
+    closing = asyncio.ensure_future(connection.close(timeout=_CLOSE_TIMEOUT))
+    cancelled = await settle(closing)
+    if closing.exception() is not None:  # it is being thrown away
         connection.terminate()
-        return
     if cancelled:
         raise asyncio.CancelledError

@@ -251,18 +251,19 @@ def estimate(target: Target) -> Statement:
     )
 
 
-def sample(target: Target, *, percent: float, limit: int) -> Statement:
-    """Return up to ``limit`` rows: the column's value and whether the row is expired."""
+def sample(target: Target, *, percent: float, limit: int, values: bool) -> Statement:
+    """Look at up to ``limit`` rows: how many, how many are expired, and the column's values."""
     args = Args()
     table = target.table
-    plain = isinstance(target.expired, Condition)
-    column = "NULL" if plain else f"{table.reference}.{quote(target.column.column)}"
+    column = f"{table.reference}.{quote(target.column.column)}" if values else "NULL"
     thinned = (
         f" TABLESAMPLE SYSTEM ({args.add(percent, 'real')})" if percent < 100 else ""  # noqa: PLR2004 - the whole
     )
     return Statement(
-        f"SELECT {column} AS value, ({target.condition(args)}) IS TRUE AS expired "
-        f"FROM {table.source}{thinned} LIMIT {args.add(limit, 'bigint')}",
+        "SELECT count(*) AS rows, count(*) FILTER (WHERE expired) AS expired, "
+        f"{'array_agg(value)' if values else 'NULL'} AS values "
+        f"FROM (SELECT {column} AS value, ({target.condition(args)}) IS TRUE AS expired "
+        f"FROM {table.source}{thinned} LIMIT {args.add(limit, 'bigint')}) AS sampled",
         tuple(args),
     )
 

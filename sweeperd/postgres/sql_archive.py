@@ -79,8 +79,9 @@ def delete_returning_json(
 
 
 # Text forms must not depend on the role's settings, else a restore differs. With ISO dates an
-# instant carries its offset, so TimeZone may stay as triggers know it.
+# instant carries its offset, so TimeZone may stay as triggers know it; and so does the order of
+# day and month (MDY, DMY), by which the operator's condition may read text.
 EXACT_TEXT: Final = (
     "SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = hex; "
-    "SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = postgres"
+    "SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = postgres"
 )

@@ -110,7 +110,11 @@ SELECT pg_current_xact_id_if_assigned()::text AS xid,
         WHERE oid = ANY ($2::bigint[]::oid[]) AND relispartition) = $3::bigint
    AND (SELECT count(*) FROM pg_attribute
         WHERE attrelid = ANY ($2::bigint[]::oid[]) AND NOT attisdropped
-          AND atttypid || ' ' || attname = ANY ($4::text[])) = $5::bigint AS unchanged
+          AND atttypid || ' ' || attname = ANY ($4::text[])) = $5::bigint
+   AND ($6::bigint IS NULL OR $6::bigint =
+        (SELECT count(*) FROM pg_attribute
+         WHERE attrelid = ANY ($2::bigint[]::oid[]) AND attnum > 0 AND NOT attisdropped))
+       AS unchanged
 """
 
 # Tables by name that are not what they were; ``column`` names the one that differs, if any.

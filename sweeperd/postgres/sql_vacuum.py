@@ -40,10 +40,10 @@ CROSS JOIN LATERAL (
 ) AS most
 """
 
-# Outside a transaction there is no SET LOCAL. A pooler may keep this for its next client, whom
-# it only makes gentler.
-THROTTLE: Final = "SET vacuum_cost_delay = '2ms'"
-UNTHROTTLE: Final = "RESET vacuum_cost_delay"
+# Outside a transaction there is no SET LOCAL. The run's timeout bounds it, not the role's.
+_SETTINGS: Final = {"vacuum_cost_delay": "'2ms'", "statement_timeout": "0"}
+THROTTLE: Final = "; ".join(f"SET {name} = {value}" for name, value in _SETTINGS.items())
+UNTHROTTLE: Final = "; ".join(f"RESET {name}" for name in _SETTINGS)
 
 
 def vacuum(table: Table) -> Statement:

@@ -69,11 +69,13 @@ class CommitUnknownError(Exception):
 
     Attributes:
         xid: The transaction's id, to ask ``pg_xact_status`` for; None when it wrote nothing.
+        cancelled: A cancellation came meanwhile; raise it after accounting.
     """
 
-    def __init__(self, xid: str | None, cause: BaseException) -> None:
+    def __init__(self, xid: str | None, cause: BaseException, *, cancelled: bool = False) -> None:
         super().__init__(f"no answer to COMMIT: {cause}")
         self.xid = xid
+        self.cancelled = cancelled
 
 
 async def fetch(connection: Connection, statement: Statement) -> list[Any]:
@@ -138,11 +140,9 @@ async def abort(connection: Connection) -> None:
     if connection.is_closed():
         return
     rollback = asyncio.ensure_future(connection.execute("ROLLBACK", timeout=_ROLLBACK_BOUND))
-    try:
-        _, cancelled = await settle(rollback)
-    except Exception:  # noqa: BLE001 - whatever it was, this session is of no more use
+    cancelled = await settle(rollback)
+    if rollback.exception() is not None:  # whatever it was, this session is of no more use
         connection.terminate()
-        return
     if cancelled:
         raise asyncio.CancelledError
 
@@ -178,29 +178,32 @@ async def commit(connection: Connection, xid: str | None) -> Committed:
         asyncpg.PostgresError: The server refused (a deferred constraint, for one).
     """
     answer = asyncio.ensure_future(connection.execute("COMMIT", timeout=COMMIT_BOUND))
+    cancelled = await settle(answer)
     try:
-        tag, cancelled = await settle(answer)
+        tag = answer.result()
     except Exception as error:
         if getattr(error, "sqlstate", None) and not connection.is_closed():
+            if cancelled:  # it was refused: nothing is left to account for
+                raise asyncio.CancelledError from error
             raise
         connection.terminate()
-        raise CommitUnknownError(xid, error) from error
+        raise CommitUnknownError(xid, error, cancelled=cancelled) from error
     if tag != "COMMIT":
         raise CommitUnknownError(None, RuntimeError(f"COMMIT answered {tag}"))
     return Committed(cancelled, int(xid) if xid else None)
 
 
-async def settle(answer: asyncio.Future[T]) -> tuple[T, bool]:
-    """Wait for the answer whatever happens; return it and whether we were cancelled meanwhile."""
+async def settle(answer: asyncio.Future[Any]) -> bool:
+    """Wait until the answer is there, whatever it is; tell whether we were cancelled meanwhile."""
     cancelled = False
     while not answer.done():
         try:
             await asyncio.shield(answer)
         except asyncio.CancelledError:
             cancelled = True
-        except Exception:  # noqa: BLE001, S110 - result() below raises it
+        except Exception:  # noqa: BLE001, S110 - the caller asks for its result
             pass
-    return answer.result(), cancelled
+    return cancelled
 
 
 async def transaction_status(connection: Connection, xid: str) -> str | None:

@@ -20,6 +20,7 @@ from sweeperd.sweep.session import Session
 # A run is large for a table when it deleted that many of its rows, and that share of them.
 _LARGE_ROWS: Final = 1_000
 _LARGE_SHARE: Final = 0.1
+_RESET_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ async def care(run: Run, session: Session) -> None:
     """
     # what is swept as a whole has its dead rows elsewhere: in leaves, or on other machines
     large = {table: rows for table, rows in run.gone.items() if rows >= _LARGE_ROWS and table.only}
+    run.report.memory.pop("gone", None)
     if not large:
         return
     try:
@@ -101,7 +103,7 @@ async def _care_for(run: Run, connection: Connection, dead: Dead) -> None:
 
 async def _vacuum(run: Run, connection: Connection, dead: Dead) -> None:
     """Vacuum within what is left of the run's time; a stop or the end of it cancels."""
-    run.check()
+    run.check_time()
     said: list[str] = []
 
     def hear(_connection: Connection, message: Any) -> None:  # noqa: ANN401 - asyncpg's
@@ -111,8 +113,13 @@ async def _vacuum(run: Run, connection: Connection, dead: Dead) -> None:
     connection.add_log_listener(hear)
     try:
         await connection.execute(sql_vacuum.THROTTLE)
-        finished = await _until_stopped(run, connection, dead.table)
-        await connection.execute(sql_vacuum.UNTHROTTLE)
+        try:
+            finished = await _until_stopped(run, connection, dead.table)
+        finally:
+            await connection.execute(sql_vacuum.UNTHROTTLE, timeout=_RESET_SECONDS)
+    except asyncpg.PostgresError as error:
+        run.report.warn(f"VACUUM of {dead.shown}: {describe(error)}")
+        return
     except asyncio.CancelledError:
         run.report.warn(
             f"VACUUM of {dead.shown} was cut short by the run's timeout; raise timeout, or run "

@@ -61,15 +61,13 @@ class ArchiveFile:
         self._owner = _make_directory(path.parent)
         if path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._descriptor = os.open(self._part, flags, 0o600)
+        self._descriptor = _make_locked(self._part)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _give(self._descriptor, self._owner)
             # the facts must survive a crash, too
             _write(path, {**self._facts, "complete": False}, self._owner)
         except OSError:
-            self._part.unlink()
+            self._part.unlink(missing_ok=True)
             os.close(self._descriptor)
             raise
 
@@ -80,6 +78,8 @@ class ArchiveFile:
             OSError: Disk full, or worse; the file ends where it did before.
         """
         before = self.mark
+        if os.fstat(self._descriptor).st_nlink == 0:
+            raise FileNotFoundError(errno.ENOENT, "somebody removed it", str(self._part))
         content = gzip.compress("".join(f"{line}\n" for line in lines).encode(), _LEVEL, mtime=0)
         try:
             _write_at(self._descriptor, content, before.size)
@@ -122,6 +122,19 @@ def repair(directory: Path) -> list[Path]:
         OSError: One cannot be read or written.
     """
     return [path for part in sorted(directory.glob(f"*{_PART}")) for path in _repair(part)]
+
+
+def _make_locked(part: Path) -> int:
+    """Make a file and lock it; return its descriptor.
+
+    Between the two, another run's repair may have taken it for a crashed one's and removed it.
+    """
+    while True:
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)
 
 
 def _repair(part: Path) -> Iterator[Path]:

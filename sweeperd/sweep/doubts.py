@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from sweeperd.config.models import DatabaseConfig, SweepConfig
 from sweeperd.sweep.guard import Facts, fraction_hold, history_holds, jump_hold
+from sweeperd.sweep.report import HELD_FOR
 from sweeperd.sweep.survey import Survey
 
 Doubts = dict[str, str]
-
-HELD_FOR: Final = "held_for"  # in the memory: the kinds that the newest hold told of
 
 
 def doubts(

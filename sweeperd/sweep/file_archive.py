@@ -21,7 +21,9 @@ from sweeperd.sweep.archive_file import ArchiveFile, Mark, repair
 from sweeperd.sweep.report import RunEndError
 
 PREFIX: Final = "file:"
-_CURE: Final = "nothing of this batch was deleted; make room there, or see who owns it"
+_BEFORE: Final = "nothing was deleted"
+_BATCH: Final = "nothing of this batch was deleted"
+_AFTER: Final = "its rows are safe in the .part file, which the next run finishes"
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -69,7 +71,7 @@ class FileArchive:
         try:
             await asyncio.to_thread(repair, directory)
         except OSError as error:
-            raise _unusable(directory, error) from error
+            raise _unusable(directory, error, _BEFORE) from error
         stamp = re.sub(r"[-:]", "", str(facts["cutoff_time"])[:19])
         run = _NOT_IN_A_NAME.sub("_", str(facts["correlation_id"]))[:36]
         return cls(directory, f"{stamp}Z-{facts['sweep']}-{run}", columns, facts)
@@ -124,7 +126,7 @@ class FileArchive:
             try:
                 await asyncio.to_thread(file.finish)
             except OSError as error:
-                raise _unusable(self._path, error) from error
+                raise _unusable(self._path, error, _AFTER) from error
 
     async def _write(self, batch: _Batch) -> None:
         async with self._writing:
@@ -137,7 +139,7 @@ class FileArchive:
                 await asyncio.to_thread(self._file.append, batch.lines)
                 batch.after = self._file.mark
             except OSError as error:
-                raise _unusable(self._path, error) from error
+                raise _unusable(self._path, error, _BATCH) from error
             if batch.given_up:
                 self._take_back(batch)
 
@@ -146,5 +148,6 @@ class FileArchive:
             self._file.reset(batch.before)
 
 
-def _unusable(path: Path, error: OSError) -> RunEndError:
-    return RunEndError("failed", f"the archive {path} cannot be written: {error.strerror}; {_CURE}")
+def _unusable(path: Path, error: OSError, state: str) -> RunEndError:
+    why = f"{error.strerror} ({error.filename or path})"
+    return RunEndError("failed", f"the archive {path} cannot be written: {why}; {state}")

@@ -25,17 +25,26 @@ class Identity:
         relations: By schema and name.
         root: OID of the sweep's own table.
         columns: What decides which rows go: the sweep's column, or all for the operator's SQL.
+        whole: There must be no other columns: an archive would miss them.
     """
 
     relations: dict[tuple[str, str], Relation] = field(default_factory=dict)
     root: int = 0
     columns: tuple[Column, ...] = ()
+    whole: bool = False
 
     @classmethod
-    def of(cls, root: Relation, leaves: Iterable[Relation], columns: Iterable[Column]) -> Identity:
+    def of(
+        cls,
+        root: Relation,
+        leaves: Iterable[Relation],
+        columns: Iterable[Column],
+        *,
+        whole: bool = False,
+    ) -> Identity:
         """Take what a survey found."""
         known = {(one.schema, one.name): one for one in leaves}
-        return cls(known, root.oid, tuple(columns))
+        return cls(known, root.oid, tuple(columns), whole)
 
     async def prove(self, connection: Connection, tables: Iterable[Table]) -> str | None:
         """Compare, in the transaction that has deleted from these tables; return its id.
@@ -53,6 +62,7 @@ class Identity:
             sum(one.partition for one in known),
             [f"{column.type} {column.name}" for column in self.columns],
             len(known) * len(self.columns),
+            len(known) * len(self.columns) if self.whole else None,
         )
         if not row["unchanged"]:
             await self._tell(connection, known)
@@ -70,7 +80,11 @@ class Identity:
             [column.type for column in self.columns],
         )
         if not rows:
-            raise RunEndError("failed", "the table changed while the run was under way")
+            raise RunEndError(
+                "throttled",
+                f"{known[0].shown} got another column while the run was under way, which the "
+                "archive would miss; nothing of this batch was deleted; the next run looks again",
+            )
         row = rows[0]
         name = f"{row['schema']}.{row['name']}"
         if row["column"] is None and row["replaced"] and row["oid"] == self.root:
@@ -78,6 +92,7 @@ class Identity:
                 "held",
                 f"{name} was made anew while the run was under way; nothing of this batch was "
                 "deleted; is it still the same data?",
+                kind="oid",
             )
         if row["column"] is None:  # a day's work with partitions: the next run looks again
             raise RunEndError(

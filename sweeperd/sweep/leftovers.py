@@ -59,7 +59,9 @@ class Leftovers:
 
         try:
             done = await self._run.batch(await self._session.get(), self._fence, work)
-        except _LET_BE:
+        except _LET_BE as error:
+            if isinstance(error, CommitUnknownError) and error.cancelled:
+                raise asyncio.CancelledError from error
             return
         except Exception as error:
             if classify(error) is Fault.FATAL:

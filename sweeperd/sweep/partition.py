@@ -96,7 +96,7 @@ async def take_out(connection: Connection, one: Past, *, drop: bool) -> None:
     await connection.execute(sql_partition.lock(one.parent, one.leaf).text)
     if not await fetchval(connection, sql_partition.same_leaf(one.leaf, one.oid, one.bound)):
         raise RunEndError(
-            "held", f"partition {one.leaf.quoted} was made anew while the run was under way"
+            "throttled", f"partition {one.leaf.quoted} was made anew while the run was under way"
         )
     gone = sql_partition.drop(one.leaf)
     statement = gone if drop else sql_partition.detach(one.parent, one.leaf)

@@ -8,6 +8,8 @@ from typing import Any, Final, Literal, Protocol
 
 from sweeperd.errors import EXIT_FAILED, EXIT_OK
 
+HELD_FOR: Final = "held_for"  # in the memory: the kinds of doubt that the newest hold told of
+
 Outcome = Literal[
     "drained", "timed_out", "capped", "yielded", "throttled", "held", "failed", "stopped"
 ]
@@ -22,13 +24,22 @@ class RunEndError(Exception):
         outcome: How it ends.
         reason: Why, as a sentence.
         exit_code: What a foreground run exits with when it failed.
+        kind: The kind of doubt that holds it.
     """
 
-    def __init__(self, outcome: Outcome, reason: str, exit_code: int = EXIT_FAILED) -> None:
+    def __init__(
+        self,
+        outcome: Outcome,
+        reason: str,
+        exit_code: int = EXIT_FAILED,
+        *,
+        kind: str | None = None,
+    ) -> None:
         super().__init__(reason)
         self.outcome = outcome
         self.reason = reason
         self.exit_code = exit_code
+        self.kind = kind
 
 
 class Listener(Protocol):
@@ -100,7 +111,9 @@ class Report:
             self.finish("failed", error)
 
     def end(self, end: RunEndError) -> None:
-        """End as a part of the run said."""
+        """End as a part of the run said; a release lets go the kind of doubt that it told."""
+        if end.kind is not None:
+            self.memory[HELD_FOR] = [end.kind]
         if end.outcome == "failed":
             self.fail(end.reason, end.exit_code)
         else:

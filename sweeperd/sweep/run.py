@@ -49,7 +49,7 @@ class Run:
     Attributes:
         blocked: Why the run waits at this moment, and the outcome if it ends so.
         table: The swept table's qualified, quoted name; part of every fence's key.
-        gone: Rows deleted so far, by table.
+        gone: Rows deleted by table, since anybody looked at what they left behind.
         skip_locked: A lock conflict was met: for the rest of the run nobody is waited for.
     """
 
@@ -72,7 +72,7 @@ class Run:
     refused_in_a_row: int = 0
     locked_rows: dict[str, int] = field(default_factory=dict)
     refused_rows: int = 0
-    gone: Counter[Table] = field(default_factory=Counter)
+    gone: dict[Table, int] = field(default_factory=dict)
     _touched: dict[Connection, Counter[Table]] = field(default_factory=dict)
     _reserved: int = 0
     _next_start: float = 0.0
@@ -91,12 +91,26 @@ class Run:
 
     def check(self) -> None:
         """Raise RunEndError when the run was stopped, its cap is reached or its window closed."""
-        if self.stop.is_set():
-            raise RunEndError("stopped", "asked to stop")
+        self.check_time()
         if self.max_rows is not None and self.report.deleted_count >= self.max_rows:
             raise RunEndError("capped", f"max_rows = {self.max_rows} reached")
+
+    def check_time(self) -> None:
+        """Raise RunEndError when the run was stopped or its window closed."""
+        if self.stop.is_set():
+            raise RunEndError("stopped", "asked to stop")
         if self.sweep.window and not self.sweep.window.contains(self.clock.now()):
             raise RunEndError("capped", f"the window {self.sweep.window} closed")
+
+    @property
+    def narrowest(self) -> str:
+        """The key that limits a batch's rows at this moment."""
+        limits = {"max_batch_rows": self.sweep.max_batch_rows}
+        if self.sweep.rate_limit:
+            limits["rate_limit"] = self.sweep.rate_limit
+        if self.max_rows is not None:
+            limits["max_rows"] = self.max_rows - self.report.deleted_count
+        return min(limits, key=lambda key: limits[key])
 
     @contextmanager
     def allowance(self) -> Iterator[int]:
@@ -118,7 +132,7 @@ class Run:
         self.archive.begin(connection)
         try:
             done = await run_batch(connection, self.limits, fence, work, self._finish)
-            self.gone.update(self._touched[connection])
+            self._remember_gone(self._touched[connection])
             return done  # noqa: TRY300 - counted only after COMMIT
         except CommitUnknownError:
             raise  # the rows may be gone: what was kept of them stays
@@ -128,6 +142,12 @@ class Run:
         finally:
             self.archive.end(connection)
             self._touched.pop(connection, None)
+
+    def _remember_gone(self, touched: Counter[Table]) -> None:
+        """Add up over runs: a backlog may take many, of which the last is small."""
+        total: dict[str, int] = self.report.memory.setdefault("gone", {})
+        for table, rows in touched.items():
+            total[table.quoted] = self.gone[table] = total.get(table.quoted, 0) + rows
 
     async def _finish(self, connection: Connection) -> str | None:
         """Prove and secure what a batch did, after its DELETE, whose lock keeps what is proved."""

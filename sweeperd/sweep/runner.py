@@ -25,7 +25,7 @@ from sweeperd.sweep.aftercare import care
 from sweeperd.sweep.archive import Archive, NoArchive
 from sweeperd.sweep.batch import BatchLimits
 from sweeperd.sweep.crew import Crew
-from sweeperd.sweep.doubts import HELD_FOR, Doubts, doubts, still_held
+from sweeperd.sweep.doubts import Doubts, doubts, still_held
 from sweeperd.sweep.file_archive import PREFIX, FileArchive
 from sweeperd.sweep.guard import (
     Facts,
@@ -35,7 +35,7 @@ from sweeperd.sweep.guard import (
 )
 from sweeperd.sweep.partition import Partitions, find_past
 from sweeperd.sweep.planner import Choice
-from sweeperd.sweep.report import Listener, Report, RunEndError
+from sweeperd.sweep.report import HELD_FOR, Listener, Report, RunEndError
 from sweeperd.sweep.run import Run
 from sweeperd.sweep.session import Session
 from sweeperd.sweep.surroundings import surroundings
@@ -44,6 +44,8 @@ from sweeperd.sweep.table_archive import find_archive
 
 ARCHIVES: Final = "archive"  # below the state directory
 
+# ends after which a look at the dead rows is in place: the server is well, and time is left
+_WORTH_CARE: Final = frozenset({"drained", "capped", "failed"})
 _DRY_RUN_LIMIT: Final = 1_000_000
 _DRY_RUN_MS: Final = 30_000
 
@@ -118,7 +120,8 @@ class Runner:
                     report.memory["drained"] = note_drained(
                         found.expired_share, found.server.cutoff, report.memory.get("drained")
                     )
-                await care(run, session)
+                if report.outcome in _WORTH_CARE:
+                    await care(run, session)
         except RunEndError as end:
             report.end(end)
         except SweeperdError as error:
@@ -191,6 +194,8 @@ class Runner:
         try:
             await Crew(run, choices).sweep(session)
             _conclude(run)
+        except RunEndError as end:
+            run.report.end(end)
         finally:
             try:
                 await run.archive.close()
@@ -250,7 +255,7 @@ class Runner:
             table=found.target.table.quoted,
             key_columns=found.key_columns,
             lockable=found.lockable,
-            identity=found.identity,
+            identity=found.identity(archived=self._sweep.archive_to is not None),
         )
 
 

@@ -14,6 +14,7 @@ from sweeperd.postgres.transaction import Connection, reading
 from sweeperd.sweep.survey import Survey
 
 _MAINTAIN_SINCE: Final = 17
+_MOST_GRANTS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,14 @@ def _owner(sweep: SweepConfig, found: Survey) -> Iterator[Finding]:
             f'partitions = "{sweep.partitions}" needs the owner of {name} and of its leaves; '
             f'GRANT that role to {role}, or write partitions = "delete"',
         )
-    if sweep.vacuum == "auto" and not all(leaf.relation.maintainable for leaf in found.leaves):
-        cure = (
-            found.root.grant("MAINTAIN")
-            if found.server.version >= _MAINTAIN_SINCE
-            else f"GRANT the owner's role to {role}"
-        )
+    closed = [leaf.relation for leaf in found.leaves if not leaf.relation.maintainable]
+    if sweep.vacuum == "auto" and closed:
+        cure = f"GRANT the owner's role to {role}"
+        if found.server.version >= _MAINTAIN_SINCE:
+            # a leaf's own privilege counts
+            cure = "; ".join(one.grant("MAINTAIN") for one in closed[:_MOST_GRANTS])
+            more = len(closed) - _MOST_GRANTS
+            cure += f"; and {more} leaves more" if more > 0 else ""
         yield Finding("warning", f'vacuum = "auto": this role may not vacuum {name}; {cure}')
 
 

@@ -73,13 +73,12 @@ class Survey:
         indexes = [index for leaf in self.leaves for index in leaf.indexes]
         return column is not None and any(index.serves(column) for index in indexes)
 
-    @property
-    def identity(self) -> Identity:
-        """What must not change while the run is under way."""
+    def identity(self, *, archived: bool) -> Identity:
+        """Return what must not change while the run is under way."""
         leaves = [leaf.relation for leaf in self.leaves]
-        if self.column is not None and self.target.where is None:
+        if self.column is not None and self.target.where is None and not archived:
             return Identity.of(self.root, leaves, [self.column])
-        return Identity.of(self.root, leaves, self.columns)
+        return Identity.of(self.root, leaves, self.columns, whole=archived)
 
     @property
     def lockable(self) -> bool:
@@ -201,32 +200,33 @@ async def _sampled(connection: Connection, found: Survey) -> Survey:
     """
     blocks = sum(leaf.blocks for leaf in found.leaves)
     percent = 100.0 * _SAMPLE_BLOCKS / blocks if blocks > _SAMPLE_BLOCKS else 100.0
-    rows = await _sample(connection, found.target, percent)
-    if not rows and percent < 100.0:  # noqa: PLR2004 - thinned to nothing
-        rows = await _sample(connection, found.target, 100.0)
+    numbers = found.unit.startswith("epoch")
+    row = await _sample(connection, found.target, percent, values=numbers)
+    if not row["rows"] and percent < 100.0:  # noqa: PLR2004 - thinned to nothing
+        row = await _sample(connection, found.target, 100.0, values=numbers)
     name = found.column.name if found.column else ""
-    if wrong := wrong_unit(found.unit, [row["value"] for row in rows]):
+    if wrong := wrong_unit(found.unit, row["values"] or ()):
         raise SweepError(f"column {name} of {found.root.shown}: {wrong}", cure="correct unit")
-    share = sum(row["expired"] for row in rows) / len(rows) if rows else 0.0
+    share = row["expired"] / row["rows"] if row["rows"] else 0.0
     survivors = share < 1.0
     served = [
         i for leaf in found.leaves for i in leaf.indexes if found.column and i.serves(found.column)
     ]
     if not survivors and served:
         survivors = not await fetchval(connection, sql.newest(found.target))
-    return replace(found, sampled=len(rows), expired_share=share, survivors=survivors)
+    return replace(found, sampled=row["rows"], expired_share=share, survivors=survivors)
 
 
-async def _sample(connection: Connection, target: Target, percent: float) -> list[Any]:
+async def _sample(connection: Connection, target: Target, percent: float, *, values: bool) -> Any:  # noqa: ANN401 - asyncpg's record
     """Sample rows; a ``where`` that some row makes fail is left out, which only holds more."""
-    statement = sql.sample(target, percent=percent, limit=_SAMPLE_ROWS)
+    statement = sql.sample(target, percent=percent, limit=_SAMPLE_ROWS, values=values)
     try:
         async with savepoint(connection):
-            return await fetch(connection, statement)
+            return (await fetch(connection, statement))[0]
     except asyncpg.PostgresError as error:
         if target.where is None or classify(error) is not Fault.ROW:
             raise
-    return await _sample(connection, replace(target, where=None), percent)
+    return await _sample(connection, replace(target, where=None), percent, values=values)
 
 
 async def plan(connection: Connection, sweep: SweepConfig, found: Survey) -> list[Choice]:

@@ -24,6 +24,10 @@ from sweeperd.sweep.second_look import SecondLook
 from sweeperd.sweep.session import Session
 
 _RETRIES: Final = 5
+_UNKNOWN: Final = (
+    "the answer to one COMMIT was lost and its fate is not known: deleted_count may be one batch "
+    "too low"
+)
 
 
 class Worker:
@@ -180,12 +184,12 @@ class Worker:
         """
         run, piece = self._run, self._piece
         if piece is not None and piece.least:
-            capped = run.max_rows is not None and rows < run.sweep.max_batch_rows
+            key = run.narrowest
             raise RunEndError(
-                "capped" if capped else "failed",
+                "capped" if key == "max_rows" and run.report.deleted_count else "failed",
                 f"more than {rows} rows of {piece.target.table.quoted} share one value of "
                 f"{piece.target.column.column}, and what is swept as a whole cannot be cut finer; "
-                f"raise {'max_rows' if capped else 'max_batch_rows'}",
+                f"raise {key}",
             )
         self._size.too_many(piece.units if piece else 1, rows)
 
@@ -276,6 +280,10 @@ class Worker:
 
     async def _settle_commit(self, lost: CommitUnknownError, before: object) -> None:
         """Count a batch whose COMMIT was not answered only if the server says so."""
+        if lost.cancelled:  # the run's time is over: nothing may be waited for any more
+            self._lane.reset(before)
+            self._run.report.warn(_UNKNOWN)
+            raise asyncio.CancelledError
         committed = await self._session.was_committed(lost, self._run)
         if committed:
             self._run.count(self._in_doubt, self._lane.name)
@@ -283,7 +291,4 @@ class Worker:
             return
         self._lane.reset(before)
         if committed is None:
-            self._run.report.warn(
-                "the answer to one COMMIT was lost and the server cannot tell its fate: "
-                "deleted_count may be one batch too low"
-            )
+            self._run.report.warn(_UNKNOWN)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from sweeperd.config.window import Window
 from sweeperd.fleet import Changes, Fleet
 from sweeperd.requests import Request
 from tests.daemon.fake_clock import FakeClock
@@ -122,6 +123,20 @@ async def test_a_child_that_is_held_or_never_done_stops_no_parent_for_good(
         done = len(names(link))
         await clock.sleep(2 * HOUR)
     assert set(names(link)[done:]) == {"parent"}
+
+
+async def test_a_window_does_not_make_a_parent_wait_for_ever(
+    clock: FakeClock, link: ScriptedLink
+) -> None:
+    always = Window.parse("00:00-23:59")
+    parent = sweep_config(name="parent", interval=timedelta(hours=1), window=always)
+    child = sweep_config(name="child", interval=timedelta(hours=1), before=("parent",))
+    link.behaviours = [times_out]
+    async with fleet_on(link) as fleet:
+        fleet.apply(config(parent, child))
+        await clock.sleep(1.5 * HOUR)
+
+    assert "parent" in names(link)
 
 
 async def test_six_hundred_reloads_break_nothing(clock: FakeClock, link: ScriptedLink) -> None:

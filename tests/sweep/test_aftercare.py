@@ -68,6 +68,30 @@ async def test_the_thresholds_are_the_servers_and_the_tables(
     assert ("VACUUM (ANALYZE) public.t;" in "".join(report.warnings)) is not comes
 
 
+async def test_a_run_that_its_cap_ended_is_looked_after_too(vacuuming: Server, admin: Any) -> None:
+    await admin.execute(ROWS.format(expired=4000, options="autovacuum_enabled = off"))
+
+    report = await sweep(vacuuming.dsn(), vacuum="auto", max_rows=2000)
+
+    assert (report.outcome, report.deleted_count) == ("capped", 2000)
+    assert await admin.fetchval(VACUUMED) == 1
+
+
+async def test_a_backlog_of_many_runs_is_looked_after_at_its_end(
+    vacuuming: Server, admin: Any
+) -> None:
+    await admin.execute(ROWS.format(expired=2000, options="autovacuum_enabled = off"))
+    await admin.execute("ALTER ROLE postgres SET statement_timeout = '1ms'")
+    memory: dict[str, Any] = {"gone": {'"public"."t"': 5000}}  # of runs that timed out
+
+    report = await sweep(vacuuming.dsn(), vacuum="auto", memory=memory, max_rows=500)
+
+    await admin.execute("ALTER ROLE postgres RESET statement_timeout")
+    assert (report.outcome, report.deleted_count) == ("capped", 500), report
+    assert await admin.fetchval(VACUUMED) == 1, report
+    assert "gone" not in memory
+
+
 async def test_no_word_after_a_small_run(vacuuming: Server, admin: Any) -> None:
     await admin.execute(ROWS.format(expired=900, options="autovacuum_enabled = off"))
     heard = Heard()

@@ -75,7 +75,8 @@ async def test_block_ranges_are_refused_with_the_index_to_make(cluster: str, adm
     ("keys", "outcome", "cure"),
     [
         ({}, "failed", "raise max_batch_rows"),
-        ({"max_rows": 2000}, "capped", "raise max_rows"),
+        ({"max_rows": 2000}, "failed", "raise max_rows"),
+        ({"rate_limit": 2000}, "failed", "raise rate_limit"),
         ({"max_batch_rows": 20_000}, "drained", ""),
     ],
 )

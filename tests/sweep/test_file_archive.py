@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gzip
 import hashlib
 import json
@@ -271,6 +272,44 @@ async def test_a_full_disk_stops_the_sweep_before_the_commit(
     gone = set(range(1, 401)) - await left(database)
     assert len(gone) == report["deleted_count"]
     assert sorted(kept(tmp_path / "state")) == sorted(gone)
+
+
+def test_a_repair_beside_a_file_that_is_just_made_takes_it_from_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run may look between the making of a file and its lock."""
+    flock = fcntl.flock
+    looked: list[Path] = []
+
+    def interrupted(descriptor: int, operation: int) -> None:
+        if not looked:
+            looked.append(tmp_path)
+            repair(tmp_path)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", interrupted)
+    file = ArchiveFile(tmp_path / "x.jsonl.gz", {})
+    file.append(['{"id": 1}'])
+    file.finish()
+
+    assert looked
+    assert kept(tmp_path) == [1]
+
+
+async def test_a_condition_reads_days_as_the_role_does(
+    database: TestDatabase, tmp_path: Path
+) -> None:
+    await database.execute(
+        "CREATE TABLE t AS SELECT 1 AS id, '03/04/2001' AS until UNION ALL SELECT 2, '25/12/2001'"
+    )
+    await database.execute(f"ALTER DATABASE {database.name} SET DateStyle = 'SQL, DMY'")
+
+    report = await archived(
+        database, tmp_path, column=None, keep=None, condition="until::date = '2001-04-03'"
+    )
+
+    assert (report.outcome, report.deleted_count) == ("drained", 1), report
+    assert await left(database) == {2}
 
 
 def test_a_torn_file_is_made_whole_by_the_next_run(tmp_path: Path) -> None:

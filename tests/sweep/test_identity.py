@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,6 +88,27 @@ async def test_other_columns_matter_to_the_operators_own_sql_alone(
     report = await sweep(database.dsn, heard=heard, max_batch_rows=900, rate_limit=900, where=where)
 
     assert report.outcome == outcome, report
+
+
+async def test_a_column_that_an_archive_would_miss_ends_the_run(
+    database: TestDatabase, tmp_path: Path
+) -> None:
+    await database.execute(ROWS)
+    heard = After(database, "ALTER TABLE t ADD note text DEFAULT 'kept'")
+
+    report = await sweep(
+        database.dsn,
+        heard=heard,
+        max_batch_rows=900,
+        rate_limit=900,
+        archive_to="file:a",
+        archives=tmp_path,
+    )
+
+    assert (report.outcome, "the archive would miss" in (report.reason or "")) == (
+        "throttled",
+        True,
+    ), report
 
 
 async def test_a_partition_made_anew_since_it_was_found_past_is_not_dropped(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 
+from sweeperd.postgres.transaction import CommitUnknownError, commit
 from tests.conftest import TestDatabase
 from tests.sweep.engine import sweep
 from tests.sweep.proxy import Proxy
@@ -74,3 +77,30 @@ async def test_a_server_that_dies_in_the_middle_ends_the_run_with_69(
     left = await database.fetchval("SELECT count(*) FROM t")
     assert (report.outcome, report.exit_code) == ("failed", 69)
     assert report.deleted_count == 400 - left > 0
+
+
+class Stalled(Proxy):
+    """Takes a message and never passes it on."""
+
+    async def cut(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_timeout_that_falls_into_a_commit_without_answer_is_not_lost(
+    database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timeout cancels once; whoever accounts for the COMMIT must hear of it."""
+    monkeypatch.setattr("sweeperd.postgres.transaction.COMMIT_BOUND", 0.3)
+    socket = Path(database.server.directory) / f".s.PGSQL.{database.server.port}"
+    async with Stalled(socket) as proxy:
+        connection = await asyncpg.connect(proxy.dsn(database.name))
+        await connection.execute("BEGIN")
+        proxy.cut_at = proxy.seen + 1
+        committing = asyncio.ensure_future(commit(connection, "1"))
+        while proxy.seen < proxy.cut_at:
+            await asyncio.sleep(0)
+        committing.cancel()
+
+        with pytest.raises(CommitUnknownError) as raised:
+            await committing
+    assert raised.value.cancelled
