@@ -82,7 +82,10 @@ async def test_a_server_that_dies_in_the_middle_ends_the_run_with_69(
 class Stalled(Proxy):
     """Takes a message and never passes it on."""
 
+    reached: asyncio.Event
+
     async def cut(self) -> None:
+        self.reached.set()
         await asyncio.Event().wait()
 
 
@@ -95,10 +98,9 @@ async def test_a_timeout_that_falls_into_a_commit_without_answer_is_not_lost(
     async with Stalled(socket) as proxy:
         connection = await asyncpg.connect(proxy.dsn(database.name))
         await connection.execute("BEGIN")
-        proxy.cut_at = proxy.seen + 1
+        proxy.cut_at, proxy.reached = proxy.seen + 1, asyncio.Event()
         committing = asyncio.ensure_future(commit(connection, "1"))
-        while proxy.seen < proxy.cut_at:
-            await asyncio.sleep(0)
+        await proxy.reached.wait()
         committing.cancel()
 
         with pytest.raises(CommitUnknownError) as raised:
