@@ -33,7 +33,7 @@ _LONGEST_NAP = 60.0
 OVERTIME_SECONDS = 30.0
 # events of the runner that only a foreground command shows
 _UNLOGGED = frozenset({"batch", "waiting"})
-_WARNINGS = frozenset({"warning", "sweep_throttled", "sweep_held", "row_skipped"})
+_WARNINGS = frozenset({"warning", "sweep_throttled", "sweep_held", "row_skipped", "vacuum_advised"})
 
 State = Literal["waiting", "running", "held", "away", "ended"]
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import asyncpg
 
@@ -24,8 +24,6 @@ _READ_TIMEOUT_MS: Final = 5_000
 # If this process is stopped in the middle of a batch, its locks go with the session.
 _IDLE_TIMEOUT_MS: Final = 10_000
 _TRANSACTION_TIMEOUT_VERSION: Final = 17
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
