@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from sweeperd.postgres.errors import Fault, classify
 from sweeperd.postgres.sql import Statement
 
 Connection = Any  # asyncpg ships no types
@@ -180,7 +181,9 @@ async def commit(connection: Connection, xid: str | None) -> Committed:
     try:
         tag = answer.result()
     except Exception as error:
-        if getattr(error, "sqlstate", None) and not connection.is_closed():
+        # a server that goes down may have committed already, and said so to nobody
+        told = isinstance(error, asyncpg.PostgresError) and classify(error) is not Fault.LOST
+        if told and not connection.is_closed():
             if cancelled:  # it was refused: nothing is left to account for
                 raise asyncio.CancelledError from error
             raise

@@ -132,13 +132,14 @@ class Run:
         self.archive.begin(connection)
         try:
             done = await run_batch(connection, self.limits, fence, work, self._finish)
-            self._remember_gone(self._touched[connection])
-            return done  # noqa: TRY300 - counted only after COMMIT
         except CommitUnknownError:
             raise  # the rows may be gone: what was kept of them stays
         except BaseException:
             self.archive.give_up(connection)
             raise
+        else:
+            self._remember_gone(self._touched[connection])
+            return done
         finally:
             self.archive.end(connection)
             self._touched.pop(connection, None)
