@@ -114,6 +114,12 @@ class SweepConfig(_Frozen):
         "off", description="VACUUM after a large run, where autovacuum will not come."
     )
 
+    @property
+    def archive_file(self) -> str | None:
+        """NAME of ``archive_to = "file:NAME"``; None for a table and for no archive."""
+        found = self.archive_to
+        return found.removeprefix("file:") if found and found.startswith("file:") else None
+
 
 class DatabaseConfig(_Frozen):
     """One ``[databases.NAME]``; no text form of it shows a password."""

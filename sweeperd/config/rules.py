@@ -103,15 +103,12 @@ def _partitions(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
 
 
 def _archive(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
-    archive = sweep.archive_to
-    if archive is None or not archive.startswith("file:"):
-        return
-    name = archive.removeprefix("file:")
-    if _FILE.fullmatch(name) is None:
+    name = sweep.archive_file
+    if name is not None and _FILE.fullmatch(name) is None:
         yield (
             "archive_to",
-            f"{shown(archive)}: {shown(name)} is no name of an archive; use 1 to 80 of A-Z, a-z, "
-            "0-9, _, . and -, and begin with a letter or digit",
+            f"{shown(sweep.archive_to)}: {shown(name)} is no name of an archive; use 1 to 80 of "
+            "A-Z, a-z, 0-9, _, . and -, and begin with a letter or digit",
         )
 
 

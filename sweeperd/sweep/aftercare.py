@@ -30,14 +30,12 @@ class Dead:
     Attributes:
         table: The table.
         shown: Its name for a person.
-        rows: About how many are dead.
         reason: Why autovacuum will or will not come.
         served: Whether it will.
     """
 
     table: Table
     shown: str
-    rows: int
     reason: str
     served: bool
 
@@ -83,10 +81,10 @@ def _judge(table: Table, row: Any, gone: int) -> Dead:  # noqa: ANN401 - asyncpg
     threshold = f"{dead} dead rows, its threshold is {row['threshold']:.0f}"
     shown = f"{quote_if_needed(table.schema)}.{quote_if_needed(table.name)}"
     if not row["running"]:
-        return Dead(table, shown, dead, "autovacuum or track_counts is off", served=False)
+        return Dead(table, shown, "autovacuum or track_counts is off", served=False)
     if not row["enabled"]:
-        return Dead(table, shown, dead, "the table has autovacuum_enabled = off", served=False)
-    return Dead(table, shown, dead, threshold, served=dead > row["threshold"])
+        return Dead(table, shown, "the table has autovacuum_enabled = off", served=False)
+    return Dead(table, shown, threshold, served=dead > row["threshold"])
 
 
 async def _care_for(run: Run, connection: Connection, dead: Dead) -> None:

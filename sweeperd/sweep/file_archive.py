@@ -20,7 +20,6 @@ from sweeperd.postgres.transaction import Connection, fetch
 from sweeperd.sweep.archive_file import ArchiveFile, Mark, repair
 from sweeperd.sweep.report import RunEndError
 
-PREFIX: Final = "file:"
 _BEFORE: Final = "nothing was deleted"
 _BATCH: Final = "nothing of this batch was deleted"
 _AFTER: Final = "its rows are safe in the .part file, which the next run finishes"

@@ -7,7 +7,6 @@ from datetime import timedelta
 from sweeperd.clock import Clock
 from sweeperd.config.models import DatabaseConfig, SweepConfig
 from sweeperd.postgres.transaction import Connection, reading
-from sweeperd.sweep.file_archive import PREFIX
 from sweeperd.sweep.guard import unguarded
 from sweeperd.sweep.planner import Choice
 from sweeperd.sweep.surroundings import Finding, surroundings
@@ -61,7 +60,7 @@ async def _check_archive(connection: Connection, sweep: SweepConfig, found: Surv
     Raises:
         SweepError: It would not take the rows.
     """
-    if sweep.archive_to and not sweep.archive_to.startswith(PREFIX):
+    if sweep.archive_to is not None and sweep.archive_file is None:
         async with reading(connection):
             await find_archive(connection, sweep, found.root, found.server.cutoff, "")
 

@@ -105,21 +105,24 @@ class Run:
     @property
     def narrowest(self) -> str:
         """The key that limits a batch's rows at this moment."""
+        limits = self._row_limits()
+        return min(limits, key=lambda key: limits[key])
+
+    def _row_limits(self) -> dict[str, int]:
         limits = {"max_batch_rows": self.sweep.max_batch_rows}
         if self.sweep.rate_limit:
             limits["rate_limit"] = self.sweep.rate_limit
         if self.max_rows is not None:
             limits["max_rows"] = self.max_rows - self.report.deleted_count
-        return min(limits, key=lambda key: limits[key])
+        return limits
 
     @contextmanager
     def allowance(self) -> Iterator[int]:
         """Reserve rows for one batch, so that lanes together stay below ``max_rows``."""
-        rows = self.sweep.max_batch_rows
-        if self.sweep.rate_limit:
-            rows = min(rows, self.sweep.rate_limit)
-        if self.max_rows is not None:
-            rows = min(rows, self.max_rows - self.report.deleted_count - self._reserved)
+        limits = self._row_limits()
+        if "max_rows" in limits:
+            limits["max_rows"] -= self._reserved
+        rows = min(limits.values())
         self._reserved += max(rows, 0)
         try:
             yield rows

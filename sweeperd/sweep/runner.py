@@ -19,14 +19,13 @@ from sweeperd.errors import DatabaseUnreachableError, SweeperdError, SweepError
 from sweeperd.postgres import sql
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.errors import Fault, classify, describe
-from sweeperd.postgres.predicate import Condition
 from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading
 from sweeperd.sweep.aftercare import care
 from sweeperd.sweep.archive import Archive, NoArchive
 from sweeperd.sweep.batch import BatchLimits
 from sweeperd.sweep.crew import Crew
 from sweeperd.sweep.doubts import Doubts, doubts, still_held
-from sweeperd.sweep.file_archive import PREFIX, FileArchive
+from sweeperd.sweep.file_archive import FileArchive
 from sweeperd.sweep.guard import (
     Facts,
     note_drained,
@@ -135,6 +134,10 @@ class Runner:
         report.cutoff_time = found.cutoff
         for warning in found.warnings:
             report.warn(warning)
+        if was_promoted(found.facts, Facts.from_json(report.memory.get("guard"))):
+            self._listener("warning", reason="a standby was promoted since the last run")
+        for name in unguarded(found.facts):
+            report.warn(f"not guarded, for this role cannot read it: {name}")
         return found
 
     async def _choose(self, connection: Connection, report: Report, found: Survey) -> list[Choice]:
@@ -160,10 +163,6 @@ class Runner:
         """Hold the run for doubts, unless they are let go; then keep what was seen."""
         memory = report.memory
         last = Facts.from_json(memory.get("guard"))
-        if was_promoted(found.facts, last):
-            self._listener("warning", reason="a standby was promoted since the last run")
-        for name in unguarded(found.facts):
-            report.warn(f"not guarded, for this role cannot read it: {name}")
         left = still_held(held, memory, release=release)
         if left:
             memory[HELD_FOR] = sorted(held)
@@ -178,13 +177,9 @@ class Runner:
         """Detach or drop leaves that are wholly past; return what is left to sweep."""
         if self._sweep.partitions == "delete":
             return found
-        if found.root.kind != "p" or isinstance(found.target.expired, Condition):
-            raise SweepError(
-                f"{found.root.shown} is not partitioned", cure='write partitions = "delete"'
-            )
         partitions = Partitions(run, found.root, drop=self._sweep.partitions == "drop")
         await partitions.finish_pending(connection)
-        past = await find_past(connection, found.root, found.target.expired)
+        past = await find_past(connection, found.root, found.target.column)
         await partitions.remove(connection, past)
         gone = {one.oid for one in past}
         leaves = tuple(leaf for leaf in found.leaves if leaf.relation.oid not in gone)
@@ -203,10 +198,9 @@ class Runner:
                 run.report.warn(error.reason)
 
     async def _archive(self, connection: Connection, report: Report, found: Survey) -> Archive:
-        name = self._sweep.archive_to
-        if name is None:
+        if self._sweep.archive_to is None:
             return NoArchive()
-        if name.startswith(PREFIX):
+        if self._sweep.archive_file is not None:
             facts = {
                 "sweep": self._sweep.name,
                 "table": found.root.shown,
@@ -214,7 +208,7 @@ class Runner:
                 "correlation_id": report.correlation_id,
                 "cutoff_time": found.cutoff.isoformat(),
             }
-            directory = self._archives / name.removeprefix(PREFIX)
+            directory = self._archives / self._sweep.archive_file
             return await FileArchive.opened(directory, found.columns, facts)
         async with reading(connection):
             return await find_archive(
