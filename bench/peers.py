@@ -12,11 +12,11 @@ from typing import Any
 
 import asyncpg
 
-from sweeperd.clock import SystemClock
 from sweeperd.config.models import DatabaseConfig, SweepConfig
+from sweeperd.host.clock import SystemClock
 from sweeperd.postgres.connect import Database
 from sweeperd.sweep.once import run_once
-from sweeperd.sweep.report import Report
+from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import Runner
 
 LOOP_SECONDS = 60.0

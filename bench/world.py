@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from sweeperd.postgres.server import Installation, Server
+from sweeperd.demo.server import Installation, Server
 
 # a server as an operator runs it: durable, statistics by hand so that no run meets autovacuum
 SETTINGS = {

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from sweeperd.config.models import DatabaseConfig
+from sweeperd.demo.server import Installation, Server
 from sweeperd.postgres.connect import Database
-from sweeperd.postgres.server import Installation, Server
 from tests.parts import fail_skips_in_ci, need
 
 _numbers = itertools.count(1)

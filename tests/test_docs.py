@@ -9,7 +9,7 @@ import click
 import pytest
 
 from sweeperd.cli.main import cli
-from sweeperd.config.loading import load_config
+from sweeperd.config.files.loading import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

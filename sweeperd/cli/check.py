@@ -14,19 +14,19 @@ import asyncpg
 import click
 
 from sweeperd.cli.options import config_option, json_option
-from sweeperd.clock import SystemClock
-from sweeperd.config.loading import load_config
+from sweeperd.config.files.loading import load_config
+from sweeperd.config.files.render import render
+from sweeperd.config.files.schema import schema
 from sweeperd.config.models import Config, SweepConfig
-from sweeperd.config.render import render
-from sweeperd.config.schema import schema
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, SweeperdError
+from sweeperd.host.clock import SystemClock
+from sweeperd.log.events import counted
 from sweeperd.postgres import catalog
 from sweeperd.postgres.connect import Database
-from sweeperd.postgres.errors import describe
+from sweeperd.postgres.sqlstate import describe
 from sweeperd.postgres.transaction import Connection, reading
-from sweeperd.sentences import counted
-from sweeperd.sweep.preflight import preflight
-from sweeperd.sweep.surroundings import Finding
+from sweeperd.sweep.checkup import preflight
+from sweeperd.sweep.survey.dependents import Finding
 
 Level = Literal["ok", "warning", "error"]
 _COLOURS: Final = {"ok": "green", "warning": "yellow", "error": "red"}

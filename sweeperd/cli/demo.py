@@ -11,12 +11,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from sweeperd.config.durations import parse_duration
-from sweeperd.demo import Stage, Tally
+from sweeperd.config.values.durations import parse_duration
+from sweeperd.demo.server import Installation, Server
+from sweeperd.demo.stage import Stage, Tally
 from sweeperd.errors import EXIT_FAILED, EXIT_OK
-from sweeperd.postgres.server import Installation, Server
-from sweeperd.sentences import sentence
-from sweeperd.signals import handled_signals
+from sweeperd.host.signals import handled_signals
+from sweeperd.log.events import sentence
 
 
 class Length(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.3

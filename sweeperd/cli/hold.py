@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from sweeperd.cli.options import chosen, config_option
-from sweeperd.config.loading import load_config
-from sweeperd.requests import Request, drop_request
-from sweeperd.state import running_pid
+from sweeperd.config.files.loading import load_config
+from sweeperd.daemon.control import Request, drop_request
+from sweeperd.daemon.state.store import running_pid
 
 
 @click.command(epilog='Example: sweeperd hold audit_log --reason "legal asks for May"')

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from sweeperd.config.loading import DEFAULT_PATH
+from sweeperd.config.files.loading import DEFAULT_PATH
 from sweeperd.config.models import Config, SweepConfig
 
 _CORRELATION_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from sweeperd.cli.options import config_option
-from sweeperd.clock import SystemClock
-from sweeperd.daemon import Daemon
+from sweeperd.daemon.service import Daemon
+from sweeperd.host.clock import SystemClock
 
 
 @click.command(epilog="Example: sweeperd run --config /etc/sweeperd/sweeperd.toml")

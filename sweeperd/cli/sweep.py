@@ -13,18 +13,18 @@ from typing import Final
 import click
 
 from sweeperd.cli.options import CorrelationId, chosen, config_option, json_option
-from sweeperd.cli.progress import shown
-from sweeperd.clock import SystemClock
-from sweeperd.config.loading import load_config
+from sweeperd.cli.output import shown
+from sweeperd.config.files.loading import load_config
 from sweeperd.config.models import Config, SweepConfig
 from sweeperd.config.order import in_order
+from sweeperd.daemon.state.store import StateUnreadableError, read_records
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
-from sweeperd.log import configure, run_context
+from sweeperd.host.clock import SystemClock
+from sweeperd.host.signals import Signals, handled_signals
+from sweeperd.log.setup import configure, run_context
 from sweeperd.postgres.connect import Database
-from sweeperd.signals import Signals, handled_signals
-from sweeperd.state import StateUnreadableError, read_records
 from sweeperd.sweep.once import run_once
-from sweeperd.sweep.report import Report
+from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import ARCHIVES, Runner
 
 # what the guards compare with; cursors stay the daemon's own

@@ -15,9 +15,9 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
-from sweeperd.config.dsn import hide_password
-from sweeperd.config.passwords import read_secret
-from sweeperd.config.values import (
+from sweeperd.config.values.dsn import hide_password
+from sweeperd.config.values.passwords import read_secret
+from sweeperd.config.values.types import (
     AbsolutePath,
     Credential,
     Dsn,
@@ -34,7 +34,7 @@ from sweeperd.config.values import (
     Variable,
     Zone,
 )
-from sweeperd.config.window import Window
+from sweeperd.config.values.window import Window
 from sweeperd.errors import ConfigError, Problem
 
 Unit = Literal["timestamptz", "timestamp", "date", "epoch_s", "epoch_ms", "epoch_us", "iso8601"]

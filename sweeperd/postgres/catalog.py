@@ -8,9 +8,9 @@ from typing import Any, Final
 import asyncpg
 
 from sweeperd.errors import SweepError
-from sweeperd.postgres import sql_catalog
 from sweeperd.postgres.names import column_readings, near, table_readings
-from sweeperd.postgres.predicate import quote
+from sweeperd.postgres.sql import catalog as sql_catalog
+from sweeperd.postgres.sql.expired import quote
 from sweeperd.postgres.transaction import Connection, major_version, savepoint
 
 _TYPE_NAMES: Final = {

@@ -9,10 +9,10 @@ from typing import Final
 
 import asyncpg
 
-from sweeperd.config.dsn import connect_arguments
 from sweeperd.config.models import DatabaseConfig
+from sweeperd.config.values.dsn import connect_arguments
 from sweeperd.errors import DatabaseUnreachableError
-from sweeperd.postgres.errors import describe
+from sweeperd.postgres.sqlstate import describe
 from sweeperd.postgres.transaction import Connection, settle
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from sweeperd.postgres.errors import Fault, classify
-from sweeperd.postgres.sql import Statement
+from sweeperd.postgres.sql.rows import Statement
+from sweeperd.postgres.sqlstate import Fault, classify
 
 Connection = Any  # asyncpg ships no types
 

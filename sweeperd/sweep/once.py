@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from sweeperd.clock import Clock
-from sweeperd.sweep.report import Report
+from sweeperd.host.clock import Clock
+from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import Runner
 
 

@@ -13,33 +13,33 @@ from typing import Final
 
 import asyncpg
 
-from sweeperd.clock import Clock
 from sweeperd.config.models import SweepConfig, default_state_dir
 from sweeperd.errors import DatabaseUnreachableError, SweeperdError, SweepError
-from sweeperd.postgres import sql
+from sweeperd.host.clock import Clock
 from sweeperd.postgres.connect import Database
-from sweeperd.postgres.errors import Fault, classify, describe
+from sweeperd.postgres.sql import rows as sql
+from sweeperd.postgres.sqlstate import Fault, classify, describe
 from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading
-from sweeperd.sweep.aftercare import care
-from sweeperd.sweep.archive import Archive, NoArchive
-from sweeperd.sweep.batch import BatchLimits
-from sweeperd.sweep.crew import Crew
-from sweeperd.sweep.doubts import Doubts, doubts, still_held
-from sweeperd.sweep.file_archive import FileArchive
-from sweeperd.sweep.guard import (
+from sweeperd.sweep.archive.base import Archive, NoArchive
+from sweeperd.sweep.archive.file import FileArchive
+from sweeperd.sweep.archive.table import find_archive
+from sweeperd.sweep.execute.batch import BatchLimits
+from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.partitions import Partitions, find_past
+from sweeperd.sweep.execute.pool import Crew
+from sweeperd.sweep.execute.session import Session
+from sweeperd.sweep.execute.vacuum import care
+from sweeperd.sweep.guards.decide import Doubts, doubts, still_held
+from sweeperd.sweep.guards.holds import (
     Facts,
     note_drained,
     unguarded,
     was_promoted,
 )
-from sweeperd.sweep.partition import Partitions, find_past
-from sweeperd.sweep.planner import Choice
-from sweeperd.sweep.report import HELD_FOR, Listener, Report, RunEndError
-from sweeperd.sweep.run import Run
-from sweeperd.sweep.session import Session
-from sweeperd.sweep.surroundings import surroundings
-from sweeperd.sweep.survey import Survey, plan, survey
-from sweeperd.sweep.table_archive import find_archive
+from sweeperd.sweep.outcome.report import HELD_FOR, Listener, Report, RunEndError
+from sweeperd.sweep.plan.strategy import Choice
+from sweeperd.sweep.survey.dependents import surroundings
+from sweeperd.sweep.survey.survey import Survey, plan, survey
 
 ARCHIVES: Final = "archive"  # below the state directory
 

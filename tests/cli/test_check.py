@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sweeperd.postgres.server import Installation, Server
+from sweeperd.demo.server import Installation, Server
 from tests.cli.command import configured, sweep_table, sweeperd
 from tests.conftest import TestDatabase
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeperd.config.loading import UNAVAILABLE, load_config
+from sweeperd.config.files.loading import UNAVAILABLE, load_config
 from sweeperd.config.order import in_order
 from sweeperd.errors import ConfigError
 

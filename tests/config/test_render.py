@@ -9,11 +9,11 @@ import pytest
 import tomli
 from pydantic import BaseModel
 
-from sweeperd.config.complaints import keys_of
-from sweeperd.config.loading import UNAVAILABLE, load_config
+from sweeperd.config.files.loading import UNAVAILABLE, load_config
+from sweeperd.config.files.messages import keys_of
+from sweeperd.config.files.render import render
+from sweeperd.config.files.schema import schema
 from sweeperd.config.models import DaemonConfig, DatabaseConfig, SweepConfig
-from sweeperd.config.render import render
-from sweeperd.config.schema import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "etc" / "sweeperd.toml"

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from sweeperd.binding import Binding
+from sweeperd.daemon.binding import Binding
+from sweeperd.daemon.reachability import Outage
+from sweeperd.daemon.state.store import SweepRecord
+from sweeperd.daemon.supervisor import Supervisor
 from sweeperd.errors import EXIT_UNAVAILABLE, DatabaseUnreachableError
-from sweeperd.outage import Outage
-from sweeperd.state import SweepRecord
-from sweeperd.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
-    from sweeperd.schedule import WallWindow
-    from sweeperd.sweep.report import Listener, Report
+    from sweeperd.daemon.schedule import WallWindow
+    from sweeperd.sweep.outcome.report import Listener, Report
     from tests.daemon.fake_clock import FakeClock
 
 HOUR = 3600.0

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from sweeperd.config.window import Window
-from sweeperd.fleet import Changes, Fleet
-from sweeperd.requests import Request
+from sweeperd.config.values.window import Window
+from sweeperd.daemon.control import Request
+from sweeperd.daemon.fleet import Changes, Fleet
 from tests.daemon.fake_clock import FakeClock
 from tests.daemon.scripted import (
     HOUR,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sweeperd.ledger import Ledger
-from sweeperd.state import StateStore, SweepRecord, read_records
+from sweeperd.daemon.state.ledger import Ledger
+from sweeperd.daemon.state.store import StateStore, SweepRecord, read_records
 
 if TYPE_CHECKING:
     from pathlib import Path

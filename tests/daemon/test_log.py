@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from sweeperd import log
-from sweeperd.log import Format, configure, redact, run_context
-from sweeperd.sentences import sentence
+from sweeperd.log import setup as log
+from sweeperd.log.events import sentence
+from sweeperd.log.setup import Format, configure, redact, run_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

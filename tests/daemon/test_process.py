@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from sweeperd.postgres.server import Installation, Server
+from sweeperd.demo.server import Installation, Server
 from tests.cli.command import sweep_table, sweeperd
 from tests.conftest import TestDatabase
 from tests.daemon.process import DaemonProcess

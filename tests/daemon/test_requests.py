@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sweeperd.daemon.control import REQUESTS_DIRECTORY, Request, drop_request, take_requests
 from sweeperd.errors import SweeperdError
-from sweeperd.requests import REQUESTS_DIRECTORY, Request, drop_request, take_requests
 
 
 def test_a_request_is_taken_once(tmp_path: Path) -> None:

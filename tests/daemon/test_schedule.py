@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeperd.schedule import Moment, Progress, Timetable, due, restored
+from sweeperd.daemon.schedule import Moment, Progress, Timetable, due, restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable

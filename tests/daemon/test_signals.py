@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from sweeperd.signals import handled_signals
+from sweeperd.host.signals import handled_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

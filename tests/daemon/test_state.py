@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from sweeperd.state import (
+from sweeperd.daemon.state.store import (
     HISTORY_LENGTH,
     STATE_FILE,
     StateLockedError,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sweeperd.clock import monotonic_usec
-from sweeperd.systemd import connected_notifier, watchdog_interval
+from sweeperd.host.clock import monotonic_usec
+from sweeperd.host.systemd import connected_notifier, watchdog_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

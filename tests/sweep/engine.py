@@ -8,11 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sweeperd.clock import Clock, SystemClock
 from sweeperd.config.models import DatabaseConfig, SweepConfig
+from sweeperd.host.clock import Clock, SystemClock
 from sweeperd.postgres.connect import Database
 from sweeperd.sweep.once import run_once
-from sweeperd.sweep.report import Report
+from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import Runner
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sweeperd.postgres.server import Installation, Server
+from sweeperd.demo.server import Installation, Server
 from tests.conftest import TestDatabase
 from tests.parts import need
 from tests.sweep.engine import Heard, sweep

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from sweeperd.clock import SystemClock
 from sweeperd.config.models import DatabaseConfig
-from sweeperd.postgres import sql
+from sweeperd.host.clock import SystemClock
 from sweeperd.postgres.connect import Database
-from sweeperd.postgres.predicate import Key
-from sweeperd.postgres.sql import KeyRange, Statement, Target, TidRange, Tids
+from sweeperd.postgres.sql import rows as sql
+from sweeperd.postgres.sql.expired import Key
+from sweeperd.postgres.sql.rows import KeyRange, Statement, Target, TidRange, Tids
 from sweeperd.postgres.transaction import fetch
-from sweeperd.sweep.survey import survey
+from sweeperd.sweep.survey.survey import survey
 from tests.conftest import TestDatabase
 from tests.sweep.engine import settings
 

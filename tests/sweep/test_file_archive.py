@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sweeperd.sweep.archive_file import ArchiveFile, repair
+from sweeperd.sweep.archive.gzip_file import ArchiveFile, repair
 from tests.cli.command import SWEEPERD, configured, sweep_table
 from tests.conftest import TestDatabase
 from tests.sweep.engine import sweep

@@ -12,8 +12,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sweeperd.clock import SystemClock
-from sweeperd.postgres.server import Installation, Server
+from sweeperd.demo.server import Installation, Server
+from sweeperd.host.clock import SystemClock
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sweeperd.postgres.sql import Table
-from sweeperd.sweep.partition import Past, take_out
-from sweeperd.sweep.report import RunEndError
+from sweeperd.postgres.sql.rows import Table
+from sweeperd.sweep.execute.partitions import Past, take_out
+from sweeperd.sweep.outcome.report import RunEndError
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 

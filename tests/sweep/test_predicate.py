@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from sweeperd.postgres import sql
-from sweeperd.postgres.predicate import Args
-from sweeperd.sweep.expiry import expired_rows, unit_of
-from sweeperd.sweep.moments import latest_reading, local_bound
+from sweeperd.postgres.sql import rows as sql
+from sweeperd.postgres.sql.expired import Args
+from sweeperd.sweep.survey.expiry import expired_rows, unit_of
+from sweeperd.sweep.survey.instants import latest_reading, local_bound
 from tests.conftest import TestDatabase
 from tests.sweep.engine import settings
 from tests.sweep.model import is_expired, readings

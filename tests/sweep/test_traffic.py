@@ -10,9 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sweeperd.postgres.sql import TidRange
+from sweeperd.postgres.sql.rows import TidRange
 from sweeperd.postgres.transaction import Frame
-from sweeperd.sweep.batch import BatchLimits
+from sweeperd.sweep.execute.batch import BatchLimits
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sweeperd.postgres.server import Server
+from sweeperd.demo.server import Server
 from tests.parts import SHARED
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
-from sweeperd.postgres.server import Installation, Server
+from sweeperd.demo.server import Installation, Server
 from tests.cli.command import sweep_table
 from tests.parts import need
 from tests.systemd.box import Box, python_outside_homes

@@ -1,0 +1,100 @@
+"""What a foreground run shows: a live line on a terminal, log lines elsewhere, a summary."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import structlog
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from sweeperd.sweep.outcome.report import Listener, Report
+
+_QUIET: Final = frozenset({"batch", "waiting"})
+_WARNINGS: Final = frozenset(
+    {"sweep_throttled", "sweep_held", "row_skipped", "database_lost", "warning", "strategy_changed"}
+)
+
+
+@contextmanager
+def shown(report: Report, *, as_json: bool) -> Iterator[Listener]:
+    """Show one run while it goes on, and its summary at the end."""
+    terminal = Console(stderr=True)
+    if terminal.is_terminal:
+        with _live(report, terminal) as listener:
+            yield listener
+    else:
+        yield _logged
+    _log_end(report)
+    if not as_json:
+        _summary(report)
+
+
+@contextmanager
+def _live(report: Report, console: Console) -> Iterator[Listener]:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"{report.sweep}: looking")
+
+        def listen(event: str, **fields: Any) -> None:  # noqa: ANN401 - any field
+            seconds = progress.tasks[0].elapsed or 0.0
+            rate = report.deleted_count / seconds if seconds else 0.0
+            text = f"{report.sweep}: {report.deleted_count:,} rows, {rate:,.0f}/s"
+            if event == "waiting":
+                text += f", waits: {fields['reason']}"
+            progress.update(task, description=text)
+            if event not in _QUIET:
+                _logged(event, **fields)
+
+        yield listen
+
+
+def _logged(event: str, **fields: Any) -> None:  # noqa: ANN401 - any field
+    if event in _QUIET:
+        return
+    log = structlog.get_logger()
+    (log.warning if event in _WARNINGS else log.info)(event, **fields)
+
+
+def _log_end(report: Report) -> None:
+    """Log the run's end: exactly one of the design's events, with its fields."""
+    log = structlog.get_logger()
+    fields = report.as_dict()
+    for name in ("sweep", "correlation_id"):
+        fields.pop(name)
+    if report.outcome == "failed":
+        log.error("sweep_failed", **fields)
+    elif report.outcome == "timed_out":
+        log.warning("sweep_timed_out", **fields)
+    elif report.outcome == "held":
+        log.warning("sweep_held", **fields)
+    else:
+        log.info("sweep_ran", **fields)
+
+
+def _summary(report: Report) -> None:
+    """Print what a person asks after a run, on stdout."""
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    colour = {"drained": "green", "failed": "red", "held": "red"}.get(str(report.outcome), "yellow")
+    console.print(f"[bold]{report.sweep}[/]: [{colour}]{report.outcome}[/]", end="")
+    if report.expired_count is not None:
+        console.print(f", {report.reason}", markup=False)
+    else:
+        console.print(
+            f", {report.deleted_count} rows deleted, {report.skipped_count} skipped, "
+            f"{report.batches} batches, {report.duration_seconds:.1f} s"
+        )
+        if report.reason:
+            console.print(f"  {report.reason}", markup=False)
+    if report.cutoff_time:
+        console.print(f"  cutoff {report.cutoff_time:%Y-%m-%d %H:%M:%S} UTC", markup=False)
+    for line in [*report.plan, *report.warnings]:
+        console.print(f"  {line}", markup=False)
+    if report.outcome == "held":
+        console.print(
+            f"  nothing was deleted; to let it go once: sweeperd sweep {report.sweep} --release",
+            markup=False,
+        )

@@ -1,0 +1,261 @@
+"""Reads the configuration: the file, then ``conf.d/*.toml`` beside it in name order.
+
+Every problem of all files is collected and told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from sweeperd.config.files.messages import complaints, keys_of
+from sweeperd.config.files.rules import config_complaints, database_complaints, sweep_complaints
+from sweeperd.config.files.toml import KeyPath, Source, UnreadableError, dotted, read_source
+from sweeperd.config.models import Config, DaemonConfig, DatabaseConfig, SweepConfig
+from sweeperd.config.values.types import NAME
+from sweeperd.config.values.wording import shown, suggestion
+from sweeperd.errors import ConfigError, Problem
+
+DEFAULT_PATH: Final = Path("/etc/sweeperd/sweeperd.toml")
+
+# keys of the model whose engine does not exist yet
+UNAVAILABLE: Final = {
+    "sweeps": frozenset({"preset", "max_retention_lag"}),
+    "databases": frozenset({"max_replication_bytes", "health"}),
+    "daemon": frozenset({"socket", "metrics_listen", "metrics_textfile"}),
+}
+_TABLES: Final = ("databases", "sweeps", "daemon", "defaults")
+# what belongs to one sweep cannot be a default
+_NO_DEFAULTS: Final = ("name", "table", "column", "condition", "before")
+_OWN_KEYS: Final = ("column", "keep", "unit", "column_timezone", "where")
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def load_config(path: Path) -> Config:
+    """Return the merged, checked configuration.
+
+    Args:
+        path: The main file; it must exist. The files of conf.d beside it need not.
+
+    Raises:
+        ConfigError: With every problem found, in the order of the files.
+    """
+    return _Loading(path).config()
+
+
+def _line(place: str) -> tuple[str, int]:
+    file, _, line = place.rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (place, 0)
+
+
+class _Loading:
+    """One reading of all files: where each key stands, and what is wrong so far."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._problems: list[Problem] = []
+        self._hopeless: set[KeyPath] = set()
+        self._origin: dict[KeyPath, Source] = {}
+        self._merged: dict[str, dict[str, Any]] = {name: {} for name in _TABLES}
+
+    def config(self) -> Config:
+        sources = self._read()
+        for source in sources:
+            self._merge(source)
+        self._refuse_nul(self._merged, ())
+        self._refuse_unavailable()
+        config = self._build(tuple(source.path for source in sources))
+        if not self._problems and config is not None:
+            for key, message in config_complaints(config, self._place):
+                self._tell(key, message)
+        if self._problems or config is None:
+            # one mistake may be met twice, in a default and in the sweep it reaches
+            once = dict.fromkeys(self._problems)
+            raise ConfigError(tuple(sorted(once, key=lambda problem: _line(problem.place))))
+        return config
+
+    def _read(self) -> list[Source]:
+        sources: list[Source] = []
+        try:
+            more = sorted(self._path.parent.joinpath("conf.d").glob("*.toml"))
+        except OSError:
+            more = []
+        for path in (self._path, *more):
+            try:
+                sources.append(read_source(path))
+            except UnreadableError as error:
+                self._problems.append(error.problem)
+        if not self._problems and not any(source.tables for source in sources):
+            self._problems.append(
+                Problem(
+                    str(self._path),
+                    "",
+                    "is empty; write a [databases.NAME] with its dsn and a [sweeps.NAME]"
+                    " (the sample sweeperd.toml shows how)",
+                )
+            )
+        return sources
+
+    def _merge(self, source: Source) -> None:
+        for table, content in source.tables.items():
+            if table not in _TABLES:
+                self._problems.append(
+                    Problem(
+                        source.place((table,)),
+                        dotted((table,)),
+                        f"is no known table; {suggestion(table, _TABLES)}",
+                    )
+                )
+            elif not isinstance(content, dict):
+                example = f"[{table}.NAME]" if table in {"databases", "sweeps"} else f"[{table}]"
+                self._problems.append(
+                    Problem(source.place((table,)), table, f"must be a table; write {example}")
+                )
+            else:
+                for key, value in content.items():
+                    self._define(source, (table, key), value)
+
+    def _define(self, source: Source, key: KeyPath, value: object) -> None:
+        table, name = key
+        first = self._origin.get(key)
+        if first is not None:
+            twice = f"is defined twice, first at {first.place(key)}; keep one"
+            self._problems.append(Problem(source.place(key), dotted(key), twice))
+            return
+        self._origin[key] = source
+        if table in {"databases", "sweeps"}:
+            if NAME.fullmatch(name) is None:
+                self._tell(key, f"{shown(name)} is no name; use 1 to 40 of a-z, 0-9, _ and -")
+                return
+            if not isinstance(value, dict):
+                self._tell(key, f"{shown(value)} must be a table; write [{table}.{name}]")
+                return
+        self._merged[table][name] = value
+
+    def _refuse_nul(self, value: object, key: KeyPath) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                self._refuse_nul(inner, (*key, str(name)))
+        elif isinstance(value, list):
+            for inner in value:
+                self._refuse_nul(inner, key)
+        elif isinstance(value, str) and "\0" in value:
+            self._tell(key, "contains a NUL character; take it out")
+            self._hopeless.add(key)
+
+    def _refuse_unavailable(self) -> None:
+        for table in ("databases", "sweeps"):
+            for name, values in self._merged[table].items():
+                for key in UNAVAILABLE[table] & values.keys():
+                    self._tell((table, name, key), "is not available yet; take it out")
+        for table, known in (("daemon", "daemon"), ("defaults", "sweeps")):
+            for key in UNAVAILABLE[known] & self._merged[table].keys():
+                self._tell((table, key), "is not available yet; take it out")
+
+    def _build(self, files: tuple[Path, ...]) -> Config | None:
+        daemon = self._model(DaemonConfig, ("daemon",), self._merged["daemon"], {})
+        databases: dict[str, DatabaseConfig] = {}
+        for name, values in self._merged["databases"].items():
+            database = self._model(DatabaseConfig, ("databases", name), values, {"name": name})
+            if database is not None:
+                databases[name] = database
+                self._tell_all(database_complaints(database))
+        defaults = self._defaults()
+        sweeps: dict[str, SweepConfig] = {}
+        for name, values in self._merged["sweeps"].items():
+            sweep = self._sweep(name, values, defaults)
+            if sweep is not None:
+                sweeps[name] = sweep
+                self._tell_all(sweep_complaints(sweep))
+        if self._problems or daemon is None:
+            return None
+        return Config(daemon=daemon, databases=databases, sweeps=sweeps, files=files)
+
+    def _defaults(self) -> dict[str, Any]:
+        """Return the valid defaults; a faulty one is told here, once."""
+        values, good = self._merged["defaults"], {}
+        known = keys_of(SweepConfig, _NO_DEFAULTS)
+        for key, value in values.items():
+            if key not in known:
+                what = "belongs to each sweep" if key in _NO_DEFAULTS else "is no known key"
+                self._tell(("defaults", key), f"{what}; {suggestion(key, known)}")
+                continue
+            probe = {"name": "x", "database": "x", "table": "x", key: value}
+            try:
+                SweepConfig.model_validate(probe)
+            except ValidationError as error:
+                for path, message in complaints(error, probe, known):
+                    self._tell(("defaults", *path), message)
+            else:
+                good[key] = value
+        return good
+
+    def _sweep(
+        self, name: str, values: Mapping[str, Any], defaults: dict[str, Any]
+    ) -> SweepConfig | None:
+        if "condition" in values:
+            defaults = {key: value for key, value in defaults.items() if key not in _OWN_KEYS}
+        filled = {**defaults, **values}
+        added: dict[str, Any] = {"name": name}
+        if "database" not in filled:
+            known = list(self._merged["databases"])
+            if len(known) == 1:
+                added["database"] = known[0]
+            else:
+                hint = f"write one of {', '.join(known)}" if known else "write a [databases.NAME]"
+                self._tell(("sweeps", name, "database"), f"is required; it is missing: {hint}")
+                added["database"] = "?"
+        self._require(name, filled)
+        return self._model(SweepConfig, ("sweeps", name), filled, added)
+
+    def _require(self, name: str, values: Mapping[str, Any]) -> None:
+        if "condition" in values:
+            return
+        for key, cure in (
+            ("column", "write it, or condition"),
+            ("keep", 'write how long a row is kept after its time, "0s" or "90d"'),
+        ):
+            if key not in values:
+                self._tell(("sweeps", name, key), f"is required; it is missing: {cure}")
+
+    def _model(
+        self, model: type[ModelT], path: KeyPath, values: Mapping[str, Any], added: dict[str, Any]
+    ) -> ModelT | None:
+        known = keys_of(model)
+        found = values
+        if "name" in values:
+            self._tell((*path, "name"), f"is no known key; {suggestion('name', known)}")
+            found = {key: value for key, value in values.items() if key != "name"}
+        try:
+            return model.model_validate({**found, **added})
+        except ValidationError as error:
+            for key, message in complaints(error, found, known):
+                self._tell((*path, *key), message)
+            return None
+
+    def _tell_all(self, found: Iterator[tuple[KeyPath, str]]) -> None:
+        for key, message in found:
+            self._tell(key, message)
+
+    def _tell(self, key: KeyPath, message: str) -> None:
+        if key in self._hopeless:
+            return
+        self._problems.append(Problem(self._place(key), dotted(key), message))
+
+    def _place(self, key: KeyPath) -> str:
+        """Return where a key stands; a sweep's key may have come from the defaults."""
+        table, *rest = key
+        own = self._origin.get(key[:2])
+        fallback = ("defaults", *rest[1:])
+        default = self._origin.get(fallback[:2])
+        if table == "sweeps" and default is not None and len(key) > len(("sweeps", "name")):
+            content = self._merged["sweeps"].get(rest[0])
+            if isinstance(content, dict) and rest[1] not in content:
+                return default.place(fallback)
+        if own is not None:
+            return own.place(key)
+        return str(self._path)

@@ -1,0 +1,252 @@
+"""Connection strings: libpq's two spellings, checked before anything connects.
+
+The driver knows URIs only, takes options it does not know for server settings (a pooler refuses
+those) and fails late on a wrong one. So both spellings are read here.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from typing import Any, Final
+
+from sweeperd.config.values.wording import shown, suggestion
+
+HIDDEN: Final = "***"
+EXAMPLE: Final = '"postgresql://user@host:5432/name" or "host=... user=... dbname=..."'
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_PASSED: Final = (
+    *("host", "port", "dbname", "user", "password", "passfile", "service"),
+    *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation"),
+    *("ssl_min_protocol_version", "ssl_max_protocol_version"),
+    *("target_session_attrs", "krbsrvname", "gsslib", "options"),
+)
+# what sweeperd sets itself, and hints of libpq that change neither safety nor the server chosen
+_DROPPED: Final = frozenset(
+    {
+        *("application_name", "fallback_application_name", "client_encoding", "connect_timeout"),
+        *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
+        *("tcp_user_timeout", "sslcompression", "sslsni", "gssencmode", "load_balance_hosts"),
+    }
+)
+_CHOICES: Final = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": (
+        *("any", "primary", "standby", "read-write", "read-only", "prefer-standby"),
+    ),
+    "sslnegotiation": ("postgres", "direct"),
+}
+_SECRET: Final = ("password", "sslpassword")
+_HIGHEST_PORT: Final = 65535
+
+
+def connect_arguments(dsn: str) -> dict[str, Any]:
+    """Return keyword arguments for ``asyncpg.connect`` that mean what libpq reads.
+
+    Args:
+        dsn: A URI or a key=value string.
+
+    Raises:
+        ValueError: It cannot be used; the text never holds a password.
+    """
+    problem = check_dsn(dsn)
+    if problem is not None:
+        raise ValueError(problem)
+    options = _options(dsn)
+    if _is_uri(dsn) and not _DROPPED & options.keys():
+        return {"dsn": dsn}
+    passed = {key: value for key, value in options.items() if key in _PASSED and value}
+    if "host" in passed:
+        passed["host"] = ",".join(_bracketed(host) for host in passed["host"].split(","))
+    query = urllib.parse.urlencode(passed, quote_via=urllib.parse.quote, safe="")
+    return {"dsn": f"postgresql://?{query}" if query else "postgresql://"}
+
+
+def check_dsn(dsn: str) -> str | None:
+    """Return what is wrong with the connection string, and the cure; None if nothing is.
+
+    No password is part of the text.
+    """
+    try:
+        options = _options(dsn)
+        for key, value in options.items():
+            _check_option(key, value)
+        _check_hosts(options)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def hide_password(dsn: str) -> str:
+    """Return the connection string with ``***`` for each password in it.
+
+    One without a password comes back as it is. What cannot be read is hidden as far as a
+    password could reach.
+    """
+    try:
+        options = _options(dsn)
+    except ValueError:
+        return _hide_roughly(dsn)
+    if not any(options.get(key) for key in _SECRET):
+        return dsn
+    if not _is_uri(dsn):
+        return " ".join(
+            f"{key}={_quoted(HIDDEN if key in _SECRET else value)}"
+            for key, value in options.items()
+        )
+    head, mark, query = dsn.partition("?")
+    head = re.sub(r"^([a-z]+://[^:/@]*):[^@]*@", rf"\1:{HIDDEN}@", head)
+    query = re.sub(r"(^|&)((?:ssl)?password)=[^&]*", rf"\1\2={HIDDEN}", query)
+    return head + mark + query
+
+
+def has_password(dsn: str) -> bool:
+    """Return whether the connection string holds a password."""
+    try:
+        return bool(_options(dsn).get("password"))
+    except ValueError:
+        return False
+
+
+def _is_uri(dsn: str) -> bool:
+    return _SCHEME.match(dsn) is not None
+
+
+def _options(dsn: str) -> dict[str, str]:
+    """Return libpq's options by name; several hosts and ports stay one comma list."""
+    if not dsn.strip():
+        raise ValueError(f"is empty; write {EXAMPLE}")
+    if "\0" in dsn:
+        raise ValueError("contains a NUL character; take it out")
+    scheme = _SCHEME.match(dsn)
+    if scheme is not None:
+        if scheme.group(1) not in {"postgresql", "postgres"}:
+            raise ValueError(
+                f"has the scheme {shown(scheme.group(1))}; write postgresql://user@host:5432/name"
+            )
+        return _uri_options(dsn)
+    if "=" not in dsn:
+        raise ValueError(f"is no connection string; write {EXAMPLE}")
+    return _pair_options(dsn)
+
+
+def _uri_options(uri: str) -> dict[str, str]:
+    if any(character.isspace() or not character.isprintable() for character in uri):
+        raise ValueError("contains a blank or control character; percent-encode it, a blank as %20")
+    if "#" in uri:
+        raise ValueError('contains "#"; percent-encode it as %23')
+    head, mark, query = uri.partition("?")
+    netloc, _, path = head.partition("://")[2].partition("/")
+    if netloc.count("@") > 1 or "@" in path:
+        raise ValueError(
+            'contains more than one "@", or "/" before it; percent-encode user and password:'
+            " @ as %40, / as %2F"
+        )
+    login, at, hosts = netloc.rpartition("@")
+    options: dict[str, str] = {}
+    if at:
+        user, _, password = login.partition(":")
+        options |= {"user": _decoded(user), "password": _decoded(password)}
+    if hosts:
+        names, ports = zip(*(_host_and_port(host) for host in hosts.split(",")), strict=True)
+        options["host"] = ",".join(names)
+        if any(ports):
+            options["port"] = ",".join(port or "5432" for port in ports)
+    options["dbname"] = _decoded(path)
+    options = {key: value for key, value in options.items() if value}
+    for pair in query.split("&") if mark else ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key or not value:
+            raise ValueError(f"has the option {shown(key)} without a value; write {key}=VALUE")
+        options["dbname" if key == "database" else _decoded(key)] = _decoded(value)
+    return options
+
+
+def _host_and_port(text: str) -> tuple[str, str]:
+    bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.%a-z]+)\](?::(.*))?", text)
+    if bracketed:
+        return bracketed.group(1), bracketed.group(2) or ""
+    host, _, port = text.partition(":")
+    if ":" in port or "[" in text or "]" in text:
+        raise ValueError("has a malformed host; write an IPv6 address as [::1]:5432")
+    return _decoded(host), port
+
+
+def _decoded(text: str) -> str:
+    try:
+        decoded = urllib.parse.unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError("has a percent-encoded part that is not UTF-8") from None
+    if "%" in re.sub(r"%[0-9A-Fa-f]{2}", "", text):
+        raise ValueError('contains "%" without two hex digits; percent-encode it as %25')
+    if "\0" in decoded:
+        raise ValueError("contains a NUL character; take it out")
+    return decoded
+
+
+def _pair_options(dsn: str) -> dict[str, str]:
+    """Read ``key = value`` pairs as libpq does: quotes, and a backslash before any character."""
+    pair = re.compile(
+        r"\s*(?P<key>[A-Za-z_]+)\s*=\s*(?:'(?P<quoted>(?:[^'\\]|\\.)*)'(?=\s|$)"
+        r"|(?P<bare>(?!')(?:[^\s\\]|\\.)*))",
+        re.DOTALL,
+    )
+    options: dict[str, str] = {}
+    position, end = 0, len(dsn.rstrip())
+    while position < end:
+        found = pair.match(dsn, position)
+        if found is None:
+            last = f" after {list(options)[-1]}" if options else ""
+            raise ValueError(
+                f"is no key=value string{last}; write {EXAMPLE}, a value with blanks in '...'"
+            )
+        value = found["quoted"] if found["quoted"] is not None else found["bare"]
+        options[found["key"]] = re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL)
+        position = found.end()
+    return options
+
+
+def _check_option(key: str, value: str) -> None:
+    if key not in _PASSED and key not in _DROPPED:
+        raise ValueError(f"has the option {shown(key)}, which is not supported; {_near(key)}")
+    choices = _CHOICES.get(key)
+    if choices is not None and value and value not in choices:
+        raise ValueError(f"has {key}={shown(value)}; write one of {', '.join(choices)}")
+
+
+def _near(key: str) -> str:
+    if key == "hostaddr":
+        return "write the address as host"
+    return suggestion(key, _PASSED)
+
+
+def _check_hosts(options: dict[str, str]) -> None:
+    hosts = options["host"].split(",") if options.get("host") else []
+    ports = options["port"].split(",") if options.get("port") else []
+    if hosts and not all(hosts):
+        raise ValueError("has an empty host in its list; take the stray comma out")
+    for port in ports:
+        if not port.isascii() or not port.isdecimal() or not 0 < int(port) <= _HIGHEST_PORT:
+            raise ValueError(f"has the port {shown(port)}; a port is 1 to {_HIGHEST_PORT}")
+    if len(ports) > 1 and len(ports) != len(hosts):
+        raise ValueError(f"has {len(ports)} ports for {len(hosts)} hosts; write one each, or one")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("/") else host
+
+
+def _quoted(value: str) -> str:
+    if value and not re.search(r"[\s'\\]", value):
+        return value
+    return "'" + re.sub(r"(['\\])", r"\\\1", value) + "'"
+
+
+def _hide_roughly(dsn: str) -> str:
+    scheme = _SCHEME.match(dsn)
+    if scheme is None or "password" in dsn:
+        return HIDDEN
+    login, at, rest = dsn[scheme.end() :].rpartition("@")
+    user = login.partition(":")[0]
+    return f"{scheme.group()}{user}:{HIDDEN}@{rest}" if at else dsn

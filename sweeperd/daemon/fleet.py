@@ -1,0 +1,260 @@
+"""All sweeps and databases of the configuration in force; a reload swaps it whole."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from sweeperd.config.order import predecessors
+from sweeperd.daemon.binding import Binding
+from sweeperd.daemon.reachability import Outage
+from sweeperd.daemon.supervisor import OVERTIME_SECONDS, Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sweeperd.config.models import Config, DatabaseConfig
+    from sweeperd.daemon.binding import Records, RunSweep
+    from sweeperd.daemon.control import Request
+    from sweeperd.host.clock import Clock
+
+# a status is one line
+_NAMES_SHOWN = 3
+
+log = structlog.stdlib.get_logger()
+
+
+class Link(Protocol):
+    """One database as the fleet uses it."""
+
+    @property
+    def run(self) -> RunSweep:
+        """Runs a sweep on it."""
+
+    async def probe(self) -> None:
+        """Log in once; raise when it is away."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a new configuration did to the sweeps, by name."""
+
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+
+
+@dataclass(frozen=True)
+class _Database:
+    config: DatabaseConfig
+    link: Link
+    outage: Outage
+
+
+@dataclass(frozen=True)
+class _Member:
+    binding: Binding
+    supervisor: Supervisor
+    task: asyncio.Task[None]
+
+
+class Fleet:
+    """Starts, rebinds and ends the sweeps' loops.
+
+    Args:
+        connect: Makes the link to a configured database; must not wait or fail.
+        records: The sweeps' pasts.
+        clock: Time.
+        on_change: Called when `status` may have changed.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[DatabaseConfig], Link],
+        records: Records,
+        clock: Clock,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._connect = connect
+        self._records = records
+        self._clock = clock
+        self._on_change = on_change
+        self._databases: dict[str, _Database] = {}
+        self._members: dict[str, _Member] = {}
+        self._ending: dict[asyncio.Task[None], Supervisor] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def apply(self, config: Config) -> Changes:
+        """Put a configuration in force; runs under way keep the settings they began with."""
+        self._swap_databases(config)
+        wanted = {name: sweep for name, sweep in config.sweeps.items() if sweep.enabled}
+        changes = Changes([], [], [])
+        for name in [name for name in self._members if name not in wanted]:
+            self._remove(name)
+            changes.removed.append(name)
+        first = predecessors(wanted.values())
+        for name, sweep in wanted.items():
+            database = self._databases[sweep.database]
+            binding = Binding(sweep, database.link.run, database.outage, first[name])
+            member = self._members.get(name)
+            if member is None or member.task.done():
+                self._start(binding)
+                changes.added.append(name)
+            elif member.binding != binding:
+                self._members[name] = _Member(binding, member.supervisor, member.task)
+                member.supervisor.rebind(binding)
+                changes.changed.append(name)
+        self._on_change()
+        return changes
+
+    def ask(self, request: Request) -> None:
+        """Do what an operator asks for one sweep."""
+        member = self._members.get(request.sweep)
+        if member is None:
+            log.warning("request_ignored", sweep=request.sweep, action=request.action)
+        elif request.action == "hold":
+            member.supervisor.hold(request.reason or "held by an operator", request.user)
+        else:
+            member.supervisor.release(request.user)
+
+    def ailments(self, at: float) -> list[str]:
+        """Return why the watchdog must not be told that all is well.
+
+        Args:
+            at: The loop's own time, in seconds.
+        """
+        dead = [name for name, member in self._members.items() if member.task.done()]
+        loops = [member.supervisor for member in self._members.values()]
+        late = [one.name for one in (*loops, *self._ending.values()) if one.overdue(at)]
+        return [f"the loop of sweep {name} has died" for name in dead] + [
+            f"a run of sweep {name} has outlived its timeout by {OVERTIME_SECONDS:.0f} s"
+            for name in late
+        ]
+
+    def status(self) -> str:
+        """Return the state in plain words, one line."""
+        supervisors = [member.supervisor for member in self._members.values()]
+        parts = [f"{len(supervisors)} sweep{'' if len(supervisors) == 1 else 's'}"]
+        for state, words in (("running", "sweeping"), ("held", "held")):
+            names = [one.name for one in supervisors if one.state == state]
+            if names:
+                parts.append(f"{words} {_few(names)}")
+        away = [name for name, database in self._databases.items() if database.outage.away]
+        if away:
+            parts.append(f"waiting for database {_few(away)}")
+        soonest = self._soonest(supervisors)
+        if soonest:
+            parts.append(soonest)
+        return "; ".join(parts)
+
+    def stop(self) -> None:
+        """Let every loop end at the batch's edge."""
+        for name in list(self._members):
+            self._remove(name)
+
+    async def ended(self) -> None:
+        """Wait for the loops that are ending."""
+        if self._ending:
+            await asyncio.wait(set(self._ending))
+
+    def cancel(self) -> None:
+        """Cancel the statements of the loops that are ending."""
+        for task in self._ending:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Stop asking for databases."""
+        for database in self._databases.values():
+            await database.outage.close()
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    def _swap_databases(self, config: Config) -> None:
+        former, self._databases = self._databases, {}
+        for name, settings in config.databases.items():
+            known = former.get(name)
+            if known is not None and known.config == settings:
+                self._databases[name] = former.pop(name)
+                continue
+            link = self._connect(settings)
+            outage = Outage(name, link.probe, self._clock, on_change=self._wake)
+            self._databases[name] = _Database(settings, link, outage)
+        for gone in former.values():
+            closing = asyncio.create_task(gone.outage.close())
+            self._closing.add(closing)  # the event loop itself does not keep a task
+            closing.add_done_callback(self._closing.discard)
+
+    def _start(self, binding: Binding) -> None:
+        """Start a loop; a removed one of that name must have ended before."""
+        name = binding.sweep.name
+        supervisor = Supervisor(
+            binding,
+            self._records,
+            self._clock,
+            on_change=lambda: self._changed(name),
+            busy=self._busy,
+        )
+        former = {task for task, one in self._ending.items() if one.name == name}
+        task = asyncio.create_task(_run_after(former, supervisor), name=f"sweep {name}")
+        task.add_done_callback(self._tell)
+        self._members[name] = _Member(binding, supervisor, task)
+
+    def _remove(self, name: str) -> None:
+        member = self._members.pop(name)
+        member.supervisor.end()
+        self._ending[member.task] = member.supervisor
+        member.task.add_done_callback(lambda task: self._ending.pop(task, None))
+
+    def _tell(self, task: asyncio.Task[None]) -> None:
+        """Say that a loop died of a defect; the watchdog then stays silent."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            name = task.get_name().removeprefix("sweep ")
+            log.error("sweep_loop_died", sweep=name, error=repr(error), exc_info=error)
+
+    def _busy(self, name: str) -> bool:
+        """Tell whether those that come after a sweep must wait for it."""
+        member = self._members.get(name)
+        return member is not None and member.supervisor.owes
+
+    def _changed(self, name: str) -> None:
+        """Let those that wait for a sweep look again."""
+        for member in self._members.values():
+            if name in member.binding.after:
+                member.supervisor.wake()
+        self._on_change()
+
+    def _wake(self) -> None:
+        for member in self._members.values():
+            member.supervisor.wake()
+        self._on_change()
+
+    def _soonest(self, supervisors: list[Supervisor]) -> str | None:
+        dues = [
+            (found.elapsed, one.name)
+            for one in supervisors
+            if one.state == "waiting" and (found := one.next_start) is not None
+        ]
+        if not dues:
+            return None
+        elapsed, name = min(dues)
+        ahead = max(elapsed - self._clock.elapsed(), 0.0)
+        start = self._clock.now() + timedelta(seconds=ahead)
+        return f"next {name} at {start:%Y-%m-%d %H:%M} UTC"
+
+
+async def _run_after(former: set[asyncio.Task[None]], supervisor: Supervisor) -> None:
+    if former:
+        await asyncio.wait(former)
+    await supervisor.run()
+
+
+def _few(names: list[str]) -> str:
+    shown = ", ".join(sorted(names)[:_NAMES_SHOWN])
+    more = len(names) - _NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,0 +1,72 @@
+"""A finished run's account: the one log event that tells it, and the record that keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sweeperd.daemon.state.store import HISTORY_LENGTH, SweepRecord
+from sweeperd.errors import EXIT_UNAVAILABLE
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sweeperd.sweep.outcome.report import Report
+
+log = structlog.stdlib.get_logger()
+
+
+def did_not_happen(report: Report) -> bool:
+    """Tell whether the run never reached its database, so that it is owed still."""
+    return report.exit_code == EXIT_UNAVAILABLE and report.batches == 0
+
+
+def log_run(report: Report) -> None:
+    """Log exactly one of sweep_ran, sweep_timed_out and sweep_failed, and a hold besides."""
+    fields = report.as_dict()
+    if report.outcome == "failed" or report.outcome is None:
+        log.error("sweep_failed", **fields)
+    elif report.outcome == "timed_out":
+        log.warning("sweep_timed_out", **fields)
+    else:
+        log.info("sweep_ran", **fields)
+    if report.outcome == "held":
+        log.warning("sweep_held", reason=report.reason)
+
+
+def recorded(record: SweepRecord, report: Report, started: datetime) -> SweepRecord:
+    """Return the sweep's record after the run.
+
+    Args:
+        record: The record while it ran; an operator may have held the sweep meanwhile.
+        report: What it did.
+        started: Wall time of its start.
+    """
+    entry = {"started_at": started.isoformat(), **report.as_dict()}
+    held, held_by = record.held, record.held_by
+    if report.outcome == "held" and held is None:
+        held, held_by = report.reason or "a guard holds it", "guard"
+    return replace(
+        record,
+        last_outcome=report.outcome or "failed",
+        # a run that ended with the daemon leaves work over, too: the next start takes it up
+        left_over=report.left_over or report.outcome == "stopped",
+        memory=report.memory,
+        held=held,
+        held_by=held_by,
+        history=(*record.history, entry)[-HISTORY_LENGTH:],
+    )
+
+
+def owed(record: SweepRecord, before: SweepRecord) -> SweepRecord:
+    """Return the record after a run that did not happen: no later start may count on it."""
+    return replace(
+        record,
+        last_start=before.last_start,
+        last_outcome=before.last_outcome,
+        left_over=before.left_over,
+        boot=before.boot,
+        started_elapsed=before.started_elapsed,
+    )

@@ -1,0 +1,257 @@
+"""The daemon: startup, main loop, shutdown. Read this first.
+
+Everything is built here and handed down; the whole configuration goes no further than
+the fleet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sweeperd import __version__
+from sweeperd.config.files.loading import load_config
+from sweeperd.daemon.control import take_requests
+from sweeperd.daemon.fleet import Fleet
+from sweeperd.daemon.state.ledger import Ledger
+from sweeperd.daemon.state.store import StateStore
+from sweeperd.errors import ConfigError
+from sweeperd.host.signals import handled_signals
+from sweeperd.host.systemd import connected_notifier, watchdog_interval
+from sweeperd.log.setup import configure
+from sweeperd.postgres.connect import Database
+from sweeperd.sweep.once import run_once
+from sweeperd.sweep.runner import ARCHIVES, Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from sweeperd.config.models import DatabaseConfig, SweepConfig
+    from sweeperd.daemon.fleet import Link
+    from sweeperd.host.clock import Clock
+    from sweeperd.host.signals import Signals
+    from sweeperd.sweep.outcome.report import Listener, Report
+
+# how often health is looked at without a watchdog, and requests always; seconds
+_HEALTH_SECONDS = 15.0
+_REQUEST_SECONDS = 2.0
+# A stop takes 10 s at most: batches end by themselves well within the first part; what does
+# not is cancelled, and a COMMIT under way has its own bound of 5 s.
+_EDGE_SECONDS = 4.0
+_CANCEL_SECONDS = 5.5
+_EXTENSION_SECONDS = 10.0
+# keys of [daemon] that are read at startup only
+_RESTART_KEYS = ("state_dir", "socket", "metrics_listen", "metrics_textfile")
+
+log = structlog.stdlib.get_logger()
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One database with the runner on it."""
+
+    database: Database
+    clock: Clock
+    archives: Path
+
+    async def probe(self) -> None:
+        """Log in once."""
+        async with self.database.connection():
+            pass
+
+    async def run(
+        self,
+        sweep: SweepConfig,
+        report: Report,
+        *,
+        stop: asyncio.Event,
+        release: bool,
+        listener: Listener,
+    ) -> None:
+        """Run a sweep once, within its timeout."""
+        await run_once(
+            Runner(sweep, self.database, self.clock, listener=listener, archives=self.archives),
+            report,
+            timeout=sweep.timeout.total_seconds(),
+            stop=stop,
+            clock=self.clock,
+            release=release,
+        )
+
+
+class Daemon:
+    """The process of ``sweeperd run``.
+
+    Args:
+        path: The configuration file.
+        clock: Time.
+        environ: The process's environment.
+        connect: Makes the link to a database; the real one by default.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        connect: Callable[[DatabaseConfig], Link] | None = None,
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._environ = environ
+        self._connect = connect or self._engine
+        self._rejected: str | None = None
+        self._shown = ""
+
+    def _engine(self, settings: DatabaseConfig) -> Engine:
+        archives = self._config.daemon.state_dir / ARCHIVES
+        return Engine(Database(settings), self._clock, archives)
+
+    async def serve(self) -> None:
+        """Run until SIGTERM or SIGINT.
+
+        Raises:
+            ConfigError: The configuration cannot be used at startup.
+            StateLockedError: Another daemon owns the state directory.
+        """
+        with handled_signals() as signals, ExitStack() as stack:
+            self._startup(stack)
+            try:
+                await self._main_loop(signals)
+            finally:
+                await self._shutdown(signals)
+
+    def _startup(self, stack: ExitStack) -> None:
+        """Read the configuration, own the state directory, start the loops, be READY."""
+        config = self._config = load_config(self._path)
+        configure(config.daemon.log_level, config.daemon.log_format)
+        store = StateStore(config.daemon.state_dir)
+        stack.enter_context(store.locked())
+        self._notifier = stack.enter_context(connected_notifier(self._environ))
+        self._ledger = Ledger(store)
+        self._fleet = Fleet(self._connect, self._ledger, self._clock, on_change=self._show)
+        enabled = sum(sweep.enabled for sweep in config.sweeps.values())
+        log.info(
+            "daemon_started", version=__version__, pid=os.getpid(), sweeps=enabled,
+            config=str(self._path),
+        )  # fmt: skip
+        self._fleet.apply(config)
+        self._notifier.ready(self._status())
+
+    async def _main_loop(self, signals: Signals) -> None:
+        """Work until asked to stop; a side task that fails ends it, and systemd restarts."""
+        tasks = [
+            asyncio.create_task(work, name=name)
+            for name, work in (
+                ("stop", signals.stop.wait()),
+                ("watchdog", self._beat()),
+                ("requests", self._take_requests()),
+                ("reload", self._reload_when_wished(signals)),
+                ("state", self._ledger.write_behind()),
+            )
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _shutdown(self, signals: Signals) -> None:
+        """End every run at the batch's edge; what takes too long is cancelled."""
+        self._notifier.stopping("ending at the batch's edge")
+        log.info("daemon_stopping", reason="asked to stop" if signals.stop.is_set() else "a defect")
+        self._fleet.stop()
+        ending = asyncio.create_task(self._end_runs(signals))
+        while not ending.done():
+            self._notifier.extend_timeout(_EXTENSION_SECONDS)
+            await asyncio.wait({ending}, timeout=1.0)
+        await self._fleet.close()
+        self._ledger.flush()
+
+    async def _end_runs(self, signals: Signals) -> None:
+        forced = asyncio.create_task(signals.force.wait())
+        ended = asyncio.create_task(self._fleet.ended())
+        await asyncio.wait(
+            {forced, ended}, timeout=_EDGE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not ended.done():
+            why = "a second signal" if forced.done() else f"no edge within {_EDGE_SECONDS:.0f} s"
+            log.warning("daemon_forced", reason=why)
+            self._fleet.cancel()
+            await asyncio.wait({ended}, timeout=_CANCEL_SECONDS)
+        forced.cancel()
+        ended.cancel()
+
+    async def _beat(self) -> None:
+        """Tell the watchdog that all is well, as long as it is."""
+        interval = watchdog_interval(self._environ, os.getpid())
+        silent: list[str] = []
+        while True:
+            ailments = self._fleet.ailments(asyncio.get_running_loop().time())
+            if ailments and ailments != silent:
+                log.error("watchdog_silent", reason="; ".join(ailments))
+            silent = ailments
+            if interval is not None and not ailments:
+                self._notifier.watchdog()
+            await self._clock.sleep(interval or _HEALTH_SECONDS)
+
+    async def _take_requests(self) -> None:
+        while True:
+            for request in take_requests(self._config.daemon.state_dir):
+                self._fleet.ask(request)
+            await self._clock.sleep(_REQUEST_SECONDS)
+
+    async def _reload_when_wished(self, signals: Signals) -> None:
+        while True:
+            await signals.reloads.next()
+            self._notifier.reloading()
+            await self._reload()
+            self._shown = self._status()
+            self._notifier.ready(self._shown)
+
+    async def _reload(self) -> None:
+        """Read all files again; only a valid configuration replaces the one in force."""
+        try:
+            config = await asyncio.to_thread(load_config, self._path)
+        except ConfigError as error:
+            self._reject([str(problem) for problem in error.problems])
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the sweeps in force go on
+            self._reject([f"{type(error).__name__}: {error}"])
+            return
+        self._rejected = None
+        kept = self._config.daemon
+        fixed = {key: getattr(kept, key) for key in _RESTART_KEYS}
+        tried = [key for key, value in fixed.items() if getattr(config.daemon, key) != value]
+        self._config = config.model_copy(update={"daemon": config.daemon.model_copy(update=fixed)})
+        configure(config.daemon.log_level, config.daemon.log_format)
+        changes = self._fleet.apply(config)
+        log.info("config_reloaded", **asdict(changes))
+        if tried:
+            log.warning("config_needs_restart", keys=[f"daemon.{key}" for key in tried])
+
+    def _reject(self, problems: list[str]) -> None:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        self._rejected = problems[0] + more
+        log.error("config_rejected", reason=self._rejected, problems=problems)
+
+    def _status(self) -> str:
+        rejected = f"configuration rejected, the old one is in force: {self._rejected}"
+        return "; ".join([*([rejected] if self._rejected else []), self._fleet.status()])
+
+    def _show(self) -> None:
+        """Show the status when it has changed."""
+        status = self._status()
+        if status != self._shown:
+            self._shown = status
+            self._notifier.status(status)

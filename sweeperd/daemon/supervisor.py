@@ -1,0 +1,317 @@
+"""One sweep's loop: wait until it is due, run it, record and log how it went."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import structlog
+
+from sweeperd.daemon.precedence import Turn
+from sweeperd.daemon.run_record import did_not_happen, log_run, owed, recorded
+from sweeperd.daemon.schedule import Moment, due, restored
+from sweeperd.errors import EXIT_UNAVAILABLE
+from sweeperd.log.setup import run_context
+from sweeperd.sweep.outcome.report import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sweeperd.daemon.binding import Binding, Records
+    from sweeperd.daemon.reachability import Outage
+    from sweeperd.daemon.schedule import Due, Progress
+    from sweeperd.daemon.state.store import SweepRecord
+    from sweeperd.host.clock import Clock
+
+# asyncio's timers stand still while the host is suspended, and know nothing of a wall clock
+# that is set: so no wait is longer than this before the timetable is asked again
+_LONGEST_NAP = 60.0
+# what a run may take beyond its timeout: cancelling the statement and the shielded COMMIT
+OVERTIME_SECONDS = 30.0
+# events of the runner that only a foreground command shows
+_UNLOGGED = frozenset({"batch", "waiting"})
+_WARNINGS = frozenset({"warning", "sweep_throttled", "sweep_held", "row_skipped", "vacuum_advised"})
+
+State = Literal["waiting", "running", "held", "away", "ended"]
+
+log = structlog.stdlib.get_logger()
+
+
+@dataclass
+class _Running:
+    """The run under way; ``since`` is on the loop's own clock, by which timeouts count."""
+
+    stop: asyncio.Event
+    since: float
+    timeout: float
+
+
+class Supervisor:
+    """The loop of one sweep; never two runs of it at a time.
+
+    Args:
+        binding: The settings in force.
+        records: Its past, and where to note its future.
+        clock: Time.
+        on_change: Called when ``state`` or ``next_start`` may have changed.
+        busy: Tells whether a sweep that goes before this one is not done yet.
+        draw: Returns a number from 0 to 1, for jitter.
+    """
+
+    def __init__(
+        self,
+        binding: Binding,
+        records: Records,
+        clock: Clock,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+        busy: Callable[[str], bool] = lambda _: False,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = binding.sweep.name
+        self._binding: Binding | None = binding
+        self._records = records
+        self._clock = clock
+        self._on_change = on_change
+        self._turn = Turn(self.name, busy)
+        self._draw = draw
+        self._wake = asyncio.Event()
+        self._running: _Running | None = None
+        self._release = False
+        self._share = draw()
+        self._progress = self._restored()
+
+    async def run(self) -> None:
+        """Sweep whenever it is due, until `end`."""
+        # the past may have moved on: a removed loop of this name had a run to end
+        self._progress = self._restored()
+        self._announce()
+        while self._binding is not None:
+            self._wake.clear()
+            pause = self._pause(self._binding)
+            if pause > 0:
+                await self._nap(pause)
+            elif self._record.held is not None and not self._release:
+                self._remind(self._binding)
+            else:
+                await self._run_once(self._binding)
+
+    def rebind(self, binding: Binding) -> None:
+        """Use other settings from the next start on; a run under way keeps its own."""
+        self._binding = binding
+        if self._record.held_by == "guard":
+            # what the guard doubted may just have been corrected: it looks again, at once
+            self._note(held=None, held_by=None)
+            self._progress = replace(self._progress, retry=True)
+        self._announce()
+        self._wake.set()
+
+    def end(self) -> None:
+        """Start no more; a run under way ends at the batch's edge."""
+        self._binding = None
+        if self._running is not None:
+            self._running.stop.set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look at the timetable again."""
+        self._wake.set()
+
+    def hold(self, reason: str, user: str = "") -> None:
+        """Run no more until `release`; a run under way ends at the batch's edge."""
+        self._note(held=reason, held_by="operator")
+        if self._running is not None:
+            self._running.stop.set()
+        log.warning("sweep_held", sweep=self.name, reason=reason, user=user)
+        self._on_change()
+        self._wake.set()
+
+    def release(self, user: str = "") -> None:
+        """Run at once, past the guards' doubts; without a hold nothing happens."""
+        if self._record.held is None:
+            return
+        self._release = self._record.held_by == "guard"
+        log.info("sweep_released", sweep=self.name, reason=self._record.held, user=user)
+        self._note(held=None, held_by=None)
+        self._progress = replace(self._progress, retry=True)
+        self._on_change()
+        self._wake.set()
+
+    def overdue(self, at: float) -> bool:
+        """Tell whether a run has outlived its timeout by far.
+
+        Args:
+            at: The loop's own time, in seconds.
+        """
+        running = self._running
+        return running is not None and at - running.since > running.timeout + OVERTIME_SECONDS
+
+    @property
+    def state(self) -> State:
+        """What the sweep is doing."""
+        if self._running is not None:
+            return "running"
+        if self._binding is None:
+            return "ended"
+        if self._record.held is not None:
+            return "held"
+        return "away" if self._binding.outage.away else "waiting"
+
+    @property
+    def owes(self) -> bool:
+        """Whether a run is under way, due, or soon to take up what the last one left over."""
+        if self._running is not None:
+            return True
+        binding, found = self._binding, self.next_start
+        if binding is None or found is None or self.state != "waiting":
+            return False
+        soon = binding.timetable.catch_up if self._record.left_over else 0.0
+        return found.elapsed - self._clock.elapsed() <= soon
+
+    @property
+    def next_start(self) -> Due | None:
+        """The next start; None when there will be none."""
+        if self._binding is None:
+            return None
+        timetable = self._binding.timetable
+        return due(timetable, self._progress, Moment.of(self._clock), share=self._share)
+
+    @property
+    def _record(self) -> SweepRecord:
+        return self._records.record(self.name)
+
+    def _restored(self) -> Progress:
+        record = self._record
+        return restored(
+            Moment.of(self._clock),
+            record.last_start,
+            # no outcome: the process died in that run
+            left_over=record.left_over or record.last_outcome is None,
+            same_boot_start=record.started_elapsed if record.boot == self._clock.boot() else None,
+        )
+
+    def _note(self, **changes: Any) -> None:  # noqa: ANN401 - the record's own fields
+        self._records.note(self.name, replace(self._record, **changes))
+
+    def _pause(self, binding: Binding) -> float:
+        """Return the seconds until the next start; 0 for now."""
+        found = self.next_start
+        pause = found.elapsed - self._clock.elapsed() if found is not None else 0.0
+        if pause <= 0 and binding.outage.away:
+            return _LONGEST_NAP  # the run is owed: its return wakes this loop
+        longest = binding.timetable.interval if self._record.held is None else 0.0
+        if pause <= 0 and self._turn.must_wait(binding.after, self._clock.elapsed(), longest):
+            return _LONGEST_NAP  # the end of another's run wakes this loop
+        return pause
+
+    async def _nap(self, seconds: float) -> None:
+        waits = {
+            asyncio.ensure_future(self._clock.sleep(min(seconds, _LONGEST_NAP))),
+            asyncio.ensure_future(self._wake.wait()),
+        }
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _announce(self) -> None:
+        found = self.next_start
+        if found is None or self._binding is None:
+            return
+        moment = Moment.of(self._clock)
+        log.info(
+            "sweep_scheduled",
+            sweep=self.name,
+            interval_seconds=self._binding.interval_seconds,
+            next_run=moment.at(max(found.elapsed, moment.elapsed)).replace(microsecond=0),
+            first_run=found.first_run,
+        )
+        self._on_change()
+
+    def _remind(self, binding: Binding) -> None:
+        """Say at each start that does not happen why nothing is deleted."""
+        self._advance(binding)
+        log.warning("sweep_held", sweep=self.name, reason=self._record.held)
+        self._on_change()
+
+    def _advance(self, binding: Binding) -> None:
+        self._progress = self._progress.started(self._clock.elapsed(), binding.timetable)
+        self._share = self._draw()
+
+    async def _run_once(self, binding: Binding) -> None:
+        """Run once and account for it, however it ends."""
+        before, past = self._record, self._progress
+        now, release, self._release = Moment.of(self._clock), self._release, False
+        report = Report(self.name, str(uuid.uuid4()), memory=dict(before.memory))
+        self._advance(binding)
+        self._note(
+            last_start=now.wall,
+            last_outcome=None,
+            memory=report.memory,
+            boot=self._clock.boot(),
+            started_elapsed=now.elapsed,
+        )
+        with run_context(self.name, report.correlation_id):
+            log.info("sweep_started")
+            try:
+                await self._execute(binding, report, release=release)
+            except asyncio.CancelledError:
+                report.finish("stopped", "its statement was cancelled")
+                raise
+            except Exception as error:  # one sweep's defect must not end the others
+                report.fail(f"unexpected {type(error).__name__}: {error}")
+                log.exception("sweep_crashed")
+            finally:
+                self._running = None
+                self._settle(report, before, past, now)
+                self._release = release and did_not_happen(report)
+                self._judge(binding.outage, report)
+                self._on_change()
+
+    async def _execute(self, binding: Binding, report: Report, *, release: bool) -> None:
+        timeout = binding.sweep.timeout.total_seconds()
+        begun = asyncio.get_running_loop().time()
+        running = self._running = _Running(asyncio.Event(), begun, timeout)
+        self._on_change()
+
+        def hear(event: str, **fields: Any) -> None:  # noqa: ANN401 - any field
+            self._hear(binding.outage, event, **fields)
+
+        await binding.run(binding.sweep, report, stop=running.stop, release=release, listener=hear)
+
+    def _settle(self, report: Report, before: SweepRecord, past: Progress, started: Moment) -> None:
+        """Log, record, and set the timetable after a run."""
+        log_run(report)
+        record = recorded(self._record, report, started.wall)
+        if did_not_happen(report):
+            record = owed(record, before)
+            self._progress = replace(past, retry=True)
+        else:
+            self._progress = self._progress.ended(
+                self._clock.elapsed(),
+                left_over=report.left_over,
+                retry=report.exit_code == EXIT_UNAVAILABLE,
+            )
+        self._records.note(self.name, record)
+
+    def _judge(self, outage: Outage, report: Report) -> None:
+        """Tell the sweeps on the same database what this run learned of it."""
+        if report.exit_code == EXIT_UNAVAILABLE:
+            outage.lose(report.error or "no reason known")
+        elif report.cutoff_time is not None and not outage.away:
+            outage.confirm()
+
+    def _hear(self, outage: Outage, event: str, **fields: Any) -> None:  # noqa: ANN401
+        """Take an event of the run under way; it may have moved the memory on."""
+        self._records.touch()
+        if event == "database_lost":
+            outage.lose(str(fields.get("error", "")))
+        elif event == "database_back":
+            outage.find()
+        elif event not in _UNLOGGED:
+            write = log.warning if event in _WARNINGS else log.info
+            write("sweep_warning" if event == "warning" else event, **fields)

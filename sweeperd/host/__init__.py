@@ -1,0 +1,1 @@
+"""The machine: clock, signals, systemd."""

@@ -1,0 +1,1 @@
+"""Events, sentences, formats."""

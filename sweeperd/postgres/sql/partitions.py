@@ -1,0 +1,50 @@
+"""SQL that removes partitions as a whole, and proves that it may. Pure builders."""
+
+from __future__ import annotations
+
+from sweeperd.postgres.sql.expired import Args, Expired
+from sweeperd.postgres.sql.rows import Statement, Table
+
+
+def wholly_expired(expired: Expired, low: str, high: str) -> Statement:
+    """Ask whether every value from ``low`` (inclusive) to ``high`` (exclusive) is expired.
+
+    Bounds come as the catalogue writes them. Where a local time could be read in two ways, only
+    what lies before that counts.
+    """
+    args = Args()
+    kind = expired.type_name
+    sure = expired.hole[0] if expired.hole else expired.upper
+    above = f"{args.add(low, 'text')}::{kind} > {expired.floor} AND " if expired.floor else ""
+    below = f"{args.add(high, 'text')}::{kind} <= {args.add(sure, kind)}"
+    return Statement(f"SELECT {above}{below}", tuple(args))
+
+
+def lock(parent: Table, leaf: Table) -> Statement:
+    """Lock a partition and its parent as removing it does, so that it can be looked at before."""
+    return Statement(
+        f"LOCK TABLE ONLY {parent.quoted}, ONLY {leaf.quoted} IN ACCESS EXCLUSIVE MODE"
+    )
+
+
+def same_leaf(leaf: Table, oid: int, bound: str) -> Statement:
+    """Ask whether a name still means that partition, with those bounds."""
+    args = Args()
+    return Statement(
+        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        f"WHERE n.nspname = {args.add(leaf.schema, 'text')} "
+        f"AND c.relname = {args.add(leaf.name, 'text')} AND c.oid = {args.add(oid, 'bigint')}::oid "
+        f"AND pg_get_expr(c.relpartbound, c.oid) = {args.add(bound, 'text')})",
+        tuple(args),
+    )
+
+
+def detach(parent: Table, leaf: Table, *, finalize: bool = False) -> Statement:
+    """Detach a partition; it lives on as a table of its own."""
+    tail = " FINALIZE" if finalize else ""
+    return Statement(f"ALTER TABLE {parent.quoted} DETACH PARTITION {leaf.quoted}{tail}")
+
+
+def drop(leaf: Table) -> Statement:
+    """Drop a partition with all its rows."""
+    return Statement(f"DROP TABLE {leaf.quoted}")

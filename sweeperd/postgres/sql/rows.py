@@ -1,0 +1,300 @@
+"""SQL on the swept tables, as pure builders: identifiers are quoted, values are parameters.
+
+Catalogue reads are in ``sql_catalog``. A builder returns a `Statement`; nothing here talks to
+a server. The operator's ``where`` is the only text that enters as it is, in parentheses of
+its own; the configuration proves it to be one expression.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sweeperd.postgres.sql.expired import Args, Condition, Expired, Key, quote
+
+Tid = tuple[int, int]
+
+WALK_INDEX: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
+# a parallel plan tells rows per worker
+PLAN_ALONE: Final = "SET LOCAL max_parallel_workers_per_gather = 0"
+WALK_AS_PLANNED: Final = "SET LOCAL enable_sort TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """SQL text and its parameters, in order."""
+
+    text: str
+    args: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as a FROM clause names it.
+
+    Attributes:
+        schema: Schema, as the catalogue has it.
+        name: Name, as the catalogue has it.
+        only: Leave out children (``ONLY``).
+        alias: Name that the operator's ``where`` knows the table by, for a leaf.
+    """
+
+    schema: str
+    name: str
+    only: bool = True
+    alias: str | None = None
+
+    @property
+    def quoted(self) -> str:
+        """The qualified, quoted name."""
+        return f"{quote(self.schema)}.{quote(self.name)}"
+
+    @property
+    def source(self) -> str:
+        """The table for FROM and DELETE FROM."""
+        only = "ONLY " if self.only else ""
+        alias = f" AS {quote(self.alias)}" if self.alias and self.alias != self.name else ""
+        return f"{only}{self.quoted}{alias}"
+
+    @property
+    def reference(self) -> str:
+        """The name that columns of this table are qualified by."""
+        return quote(self.alias or self.name)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One table and what goes from it.
+
+    Attributes:
+        table: The table.
+        expired: What makes a row expired.
+        where: A further condition of the operator's.
+        two_steps: The operator's text may read other tables: rows are locked first, and
+            deleted by a second statement, whose new snapshot sees the other tables as they
+            are. Within one statement a recheck would see them as they were.
+    """
+
+    table: Table
+    expired: Expired | Condition
+    where: str | None = None
+    two_steps: bool = False
+
+    @property
+    def column(self) -> Expired:
+        """The column's own predicate.
+
+        Raises:
+            TypeError: The sweep has a condition instead; block ranges never ask.
+        """
+        if isinstance(self.expired, Condition):
+            raise TypeError("a condition has no column")
+        return self.expired
+
+    def condition(self, args: Args) -> str:
+        """Return the expired predicate, the operator's ``where`` included."""
+        expired = self.expired.condition(args, self.table.reference)
+        return f"{expired} AND ({self.where}\n)" if self.where else expired
+
+
+@dataclass(frozen=True)
+class TidRange:
+    """Rows of one heap from ``low`` (inclusive) to ``high`` (exclusive)."""
+
+    low: Tid
+    high: Tid
+
+    def narrow(self, target: Target, args: Args) -> str:
+        """Return the condition of this slice, the expired predicate included.
+
+        IS TRUE hides the column's index from the planner, which under stale statistics would
+        read every expired entry for each block range.
+        """
+        ctid = f"{target.table.reference}.ctid"
+        low, high = args.add(self.low, "tid"), args.add(self.high, "tid")
+        return f"{ctid} >= {low} AND {ctid} < {high} AND ({target.condition(args)}) IS TRUE"
+
+
+@dataclass(frozen=True)
+class KeyRange:
+    """Rows whose column lies above ``low`` and not above ``high``; None is no limit."""
+
+    low: Key | None
+    high: Key | None
+
+    def narrow(self, target: Target, args: Args) -> str:
+        """Return the condition of this slice, the expired predicate included."""
+        return f"{self.limits(target, args)}{target.condition(args)}"
+
+    def limits(self, target: Target, args: Args) -> str:
+        """Return the slice's own limits, each followed by AND."""
+        column = f"{target.table.reference}.{quote(target.column.column)}"
+        kind = target.column.type_name
+        low = "" if self.low is None else f"{column} > {args.add(self.low, kind)} AND "
+        high = "" if self.high is None else f"{column} <= {args.add(self.high, kind)} AND "
+        return low + high
+
+
+@dataclass(frozen=True)
+class Tids:
+    """Rows of one heap by place; the expired predicate still decides."""
+
+    tids: tuple[Tid, ...]
+
+    def narrow(self, target: Target, args: Args) -> str:
+        """Return the condition of this slice, the expired predicate included."""
+        places = args.add(list(self.tids), "tid[]")
+        return (
+            f"{target.table.reference}.ctid = ANY({places}) AND ({target.condition(args)}) IS TRUE"
+        )
+
+
+Slice = TidRange | KeyRange | Tids
+
+
+def delete(target: Target, part: Slice) -> Statement:
+    """Delete the expired rows of a slice."""
+    args = Args()
+    return Statement(
+        f"DELETE FROM {target.table.source} WHERE {part.narrow(target, args)}", tuple(args)
+    )
+
+
+def delete_skip_locked(target: Target, part: Slice) -> Statement:
+    """Delete the expired rows of a slice of one heap that nobody has locked.
+
+    ``ctid = ANY(ARRAY(...))`` and never ``IN (SELECT ...)``, which may be planned as a join that
+    runs the locking query again.
+    """
+    args = Args()
+    reference = target.table.reference
+    free = (
+        f"SELECT {reference}.ctid FROM {target.table.source} "
+        f"WHERE {part.narrow(target, args)} FOR UPDATE OF {reference} SKIP LOCKED"
+    )
+    return Statement(
+        f"DELETE FROM {target.table.source} WHERE {reference}.ctid = ANY(ARRAY({free})) "
+        f"AND ({target.condition(args)}) IS TRUE",
+        tuple(args),
+    )
+
+
+def lock_rows(target: Target, part: Slice) -> Statement:
+    """Lock the expired rows of a slice that nobody has locked, and return their places."""
+    args = Args()
+    reference = target.table.reference
+    return Statement(
+        f"SELECT {reference}.ctid FROM {target.table.source} "
+        f"WHERE {part.narrow(target, args)} FOR UPDATE OF {reference} SKIP LOCKED",
+        tuple(args),
+    )
+
+
+def count(target: Target, part: Slice | None = None, *, limit: int) -> Statement:
+    """Count expired rows, at most ``limit``."""
+    args = Args()
+    condition = part.narrow(target, args) if part else target.condition(args)
+    return Statement(
+        f"SELECT count(*) FROM (SELECT 1 FROM {target.table.source} WHERE {condition} "
+        f"LIMIT {args.add(limit, 'bigint')}) AS bounded",
+        tuple(args),
+    )
+
+
+def places(target: Target, part: Slice, *, limit: int) -> Statement:
+    """Return the places of a slice's expired rows, at most ``limit``."""
+    args = Args()
+    return Statement(
+        f"SELECT {target.table.reference}.ctid FROM {target.table.source} "
+        f"WHERE {part.narrow(target, args)} LIMIT {args.add(limit, 'bigint')}",
+        tuple(args),
+    )
+
+
+def probe(target: Target, low: Key | None, rows: int) -> Statement:
+    """Return the column's values of the ``rows``-th and the next row above ``low``.
+
+    Only what the index holds is asked for, so that an index-only scan serves.
+    """
+    args = Args()
+    column = f"{target.table.reference}.{quote(target.column.column)}"
+    limits = KeyRange(low, None).limits(target, args)
+    return Statement(
+        f"SELECT {column} FROM {target.table.source} "
+        f"WHERE {limits}{target.expired.range(args, target.table.reference)} "
+        f"ORDER BY {column} OFFSET {args.add(max(rows - 1, 0), 'bigint')} LIMIT 2",
+        tuple(args),
+    )
+
+
+def value_before(target: Target, low: Key | None, value: Key) -> Statement:
+    """Return the greatest value of the column above ``low`` and below ``value``."""
+    args = Args()
+    column = f"{target.table.reference}.{quote(target.column.column)}"
+    limits = KeyRange(low, None).limits(target, args)
+    below = f"{column} < {args.add(value, target.column.type_name)}"
+    return Statement(
+        f"SELECT {column} FROM {target.table.source} WHERE {limits}{below} "
+        f"AND {target.expired.range(args, target.table.reference)} "
+        f"ORDER BY {column} DESC LIMIT 1",
+        tuple(args),
+    )
+
+
+def estimate(target: Target) -> Statement:
+    """Ask the planner how many rows are expired; nothing is read."""
+    args = Args()
+    return Statement(
+        "EXPLAIN (FORMAT JSON, VERBOSE) "
+        f"SELECT FROM {target.table.source} WHERE {target.condition(args)}",
+        tuple(args),
+    )
+
+
+def sample(target: Target, *, percent: float, limit: int, values: bool) -> Statement:
+    """Look at up to ``limit`` rows: how many, how many are expired, and the column's values."""
+    args = Args()
+    table = target.table
+    column = f"{table.reference}.{quote(target.column.column)}" if values else "NULL"
+    thinned = (
+        f" TABLESAMPLE SYSTEM ({args.add(percent, 'real')})" if percent < 100 else ""  # noqa: PLR2004 - the whole
+    )
+    return Statement(
+        "SELECT count(*) AS rows, count(*) FILTER (WHERE expired) AS expired, "
+        f"{'array_agg(value)' if values else 'NULL'} AS values "
+        f"FROM (SELECT {column} AS value, ({target.condition(args)}) IS TRUE AS expired "
+        f"FROM {table.source}{thinned} LIMIT {args.add(limit, 'bigint')}) AS sampled",
+        tuple(args),
+    )
+
+
+def newest(target: Target) -> Statement:
+    """Return whether the row with the column's greatest value is expired; an index serves."""
+    args = Args()
+    table = target.table
+    column = f"{table.reference}.{quote(target.column.column)}"
+    return Statement(
+        f"SELECT ({target.condition(args)}) IS TRUE AS expired FROM {table.source} "
+        f"WHERE {column} IS NOT NULL ORDER BY {column} DESC LIMIT 1",
+        tuple(args),
+    )
+
+
+def row_key(target: Target, tid: Tid, key_columns: tuple[str, ...]) -> Statement:
+    """Return a row's key as text, such as ``id=7``, or no row when it has moved."""
+    args = Args()
+    table = target.table
+    named = [
+        f"{args.add(f'{name}=', 'text')} || coalesce({table.reference}.{quote(name)}::text, 'null')"
+        for name in key_columns
+    ]
+    key = f"concat_ws(', ', {', '.join(named)})" if named else f"'ctid=' || {table.reference}.ctid"
+    place = args.add(tid, "tid")
+    return Statement(
+        f"SELECT {key} FROM {table.source} WHERE {table.reference}.ctid = {place}", tuple(args)
+    )
+
+
+def lock_probe(table: Table) -> Statement:
+    """Take the table's lock as a DELETE does, and touch no row."""
+    return Statement(f"DELETE FROM {table.source} WHERE false")

@@ -1,0 +1,1 @@
+"""Where rows go before they are deleted."""

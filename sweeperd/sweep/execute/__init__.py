@@ -1,0 +1,1 @@
+"""Batches: one transaction after the other, and what they meet."""

@@ -1,0 +1,58 @@
+"""How many units of a lane the next batch takes: by time, by rows, and by what it may read."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sweeperd.sweep.execute.pace import Pace
+from sweeperd.sweep.lanes.lane import Lane
+from sweeperd.sweep.plan.recheck import ROWS_PER_BLOCK_WORTH
+
+_MARGIN: Final = 0.95
+_DOUBT: Final = 1.25  # what statistics say is an average
+_TOO_MANY: Final = 1.5
+_BUDGET_SECONDS: Final = 0.1  # of the read budget in one batch
+
+
+class BatchSize:
+    """The size of one lane's batches.
+
+    Args:
+        lane: The lane; statistics and the read budget come from it.
+        target: Seconds a batch should take.
+        learned: Size that the last run ended with.
+    """
+
+    def __init__(self, lane: Lane, target: float, learned: int) -> None:
+        self._lane = lane
+        self._density = 0.0  # expired rows per unit, the most seen
+        self._sparing = False  # the last batch read much for few rows
+        self.pace = Pace(target, learned, lane.largest_size)
+
+    def units(self, rows: int) -> int:
+        """Return the next batch's units, such that it deletes at most about ``rows``.
+
+        Before any was seen, statistics tell how many rows there are at all; without them a unit
+        counts as a row, for no lane has more.
+        """
+        density = self._density or min(self._lane.density * _DOUBT, 1.0) or 1.0
+        size = min(self.pace.size, int(rows * _MARGIN / density))
+        budget = self._lane.read_budget
+        if self._sparing and budget is not None:
+            size = min(size, int(budget * self._lane.units_per_block * _BUDGET_SECONDS))
+        return max(size, 1)
+
+    def record(self, units: int, rows: int, seconds: float) -> float:
+        """Take a committed batch; return the seconds to wait so that the cache is spared."""
+        self.pace.record(units, seconds)
+        self._density = max(self._density, rows / units)
+        budget = self._lane.read_budget
+        if budget is None:
+            return 0.0
+        blocks = units / self._lane.units_per_block
+        self._sparing = rows < blocks * ROWS_PER_BLOCK_WORTH
+        return blocks / budget if self._sparing else 0.0
+
+    def too_many(self, units: int, rows: int) -> None:
+        """Take a slice that held more than ``rows``."""
+        self._density = max(self._density, rows / units) * _TOO_MANY

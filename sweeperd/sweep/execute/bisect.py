@@ -1,0 +1,118 @@
+"""Finds the rows that the database refuses to delete, and deletes the others around them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Final
+
+from sweeperd.postgres.sql import rows as sql
+from sweeperd.postgres.sql.rows import Slice, Target, Tid, Tids
+from sweeperd.postgres.sqlstate import Fault, classify, describe
+from sweeperd.postgres.transaction import Connection, fetchval, reading
+from sweeperd.sweep.execute.batch import BatchTimeoutError, TooManyRowsError, rows_of
+from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.session import Session
+from sweeperd.sweep.outcome.report import RunEndError
+
+# A table that refuses this many rows one after the other refuses them all.
+_MOST_IN_A_ROW: Final = 100
+_MOST_NAMED: Final = 10  # in the report; the log names each
+_MOST_PLACES: Final = 1_000_000
+_TOO_MANY: Final = TooManyRowsError()
+
+
+class Bisection:
+    """Halves a slice until each row that cannot go stands alone.
+
+    Each half is a batch of its own, with fence, timeouts and the expired predicate.
+    """
+
+    def __init__(self, run: Run, target: Target, session: Session, fence: int) -> None:
+        self._run = run
+        self._target = target
+        self._session = session
+        self._fence = fence
+
+    async def delete(self, part: Slice, lane: str, limit: int) -> int | None:
+        """Delete what can go of a slice, at most ``limit`` rows.
+
+        Returns:
+            How many rows others had locked; None when ``limit`` ended it early.
+
+        Raises:
+            RunEndError: Each row is refused, or the run must end.
+        """
+        connection = await self._session.get()
+        # without the operator's where, which may be what raises
+        bare = replace(self._target, where=None)
+        async with reading(connection):
+            places = await rows_of(connection, bare, part, _MOST_PLACES)
+        before = self._run.report.deleted_count
+        locked = 0
+        todo: list[list[Tid]] = [places] if places else []
+        while todo:
+            tids = todo.pop()
+            await self._run.gate()
+            allowed = limit - (self._run.report.deleted_count - before)
+            if allowed < 1:
+                return None
+            fault = await self._try(tids, lane) if len(tids) <= allowed else _TOO_MANY
+            if fault is None:
+                continue
+            if len(tids) > 1:
+                middle = len(tids) // 2
+                todo += [tids[middle:], tids[:middle]]
+            elif classify(fault) is Fault.ROW:
+                await self._refused(tids[0], fault)
+            else:
+                locked += 1
+        return locked
+
+    async def _try(self, tids: list[Tid], lane: str) -> Exception | None:
+        """Delete rows as one batch; return the error when one of them is in the way."""
+
+        async def work(connection: Connection) -> tuple[int, int]:
+            return await self._run.delete(
+                connection,
+                self._target,
+                Tids(tuple(tids)),
+                len(tids),
+                skip_locked=self._run.skip_locked and self._run.lockable,
+            )
+
+        connection = await self._session.get()
+        try:
+            done = await self._run.batch(connection, self._fence, work)
+        except Exception as error:
+            if isinstance(error, BatchTimeoutError) or classify(error) in {
+                Fault.ROW,
+                Fault.LOCK,
+                Fault.TIMEOUT,
+            }:
+                return error
+            raise
+        self._run.count(done, lane)
+        if done.cancelled:
+            raise asyncio.CancelledError
+        return None
+
+    async def _refused(self, tid: Tid, error: Exception) -> None:
+        run = self._run
+        connection = await self._session.get()
+        async with reading(connection):
+            key = await fetchval(connection, sql.row_key(self._target, tid, run.key_columns))
+        if key is None:
+            return  # the application moved or deleted it meanwhile
+        run.refused_rows += 1
+        run.refused_in_a_row += 1
+        run.count_skipped()
+        table = self._target.table.quoted
+        words = describe(error)
+        if run.refused_rows <= _MOST_NAMED:
+            run.report.warn(f"row {key} of {table} was stepped over: {words}")
+        run.listener("row_skipped", table=table, key=key, error=words)
+        if run.refused_in_a_row >= _MOST_IN_A_ROW:
+            raise RunEndError(
+                "failed", f"{table} refuses each row; the last, {key}: {words}"
+            ) from error

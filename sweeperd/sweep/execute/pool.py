@@ -1,0 +1,85 @@
+"""The lanes of a run, shared out among its workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import AsyncExitStack
+from typing import Any
+
+from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.session import Session
+from sweeperd.sweep.execute.worker import Worker
+from sweeperd.sweep.lanes.lane import Lane, SwitchError
+from sweeperd.sweep.plan.strategy import Choice, lanes
+
+
+class Crew:
+    """Drives every lane of every leaf, at most ``workers`` at a time.
+
+    Args:
+        run: The run.
+        choices: Its leaves and their strategies.
+    """
+
+    def __init__(self, run: Run, choices: list[Choice]) -> None:
+        self._run = run
+        self._todo: deque[tuple[Choice, Lane]] = deque()
+        self._add(choices)
+
+    def _add(self, choices: list[Choice]) -> None:
+        saved: dict[str, Any] = self._run.report.memory.get("lanes", {})
+        self._todo += lanes(choices, self._run.sweep, self._run.server, saved)
+
+    async def sweep(self, session: Session) -> None:
+        """Sweep all lanes; the first that ends the run ends them all.
+
+        Args:
+            session: The first worker's.
+
+        Raises:
+            RunEndError: The run must end.
+        """
+        try:
+            async with AsyncExitStack() as stack:
+                sessions = [session]
+                for _ in range(min(self._run.sweep.workers, len(self._todo)) - 1):
+                    extra = await stack.enter_async_context(Session(self._run.database))
+                    extra.join(self._run)
+                    sessions.append(extra)
+                await self._together(sessions)
+        except asyncio.CancelledError:
+            if self._run.blocked is not None:
+                self._run.report.end(self._run.blocked)
+            raise
+
+    async def _together(self, sessions: list[Session]) -> None:
+        if len(sessions) == 1:
+            await self._work(sessions[0])
+            return
+        tasks = [asyncio.ensure_future(self._work(session)) for session in sessions]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self, session: Session) -> None:
+        while self._todo:
+            choice, lane = self._todo.popleft()
+            try:
+                await Worker(self._run, lane, session, choice.second_look).drive()
+            except SwitchError as switch:
+                self._run.remember(lane.name, None)
+                self._switch(choice, switch)
+
+    def _switch(self, choice: Choice, switch: SwitchError) -> None:
+        """Go on with the other strategy, from the leaf's start."""
+        report, leaf = self._run.report, choice.leaf
+        known = set((report.strategy or "").split("+")) | {switch.strategy}
+        report.strategy = "+".join(sorted(known - {""}))
+        report.reason = switch.reason
+        report.plan.append(f"{leaf.relation.shown}: {switch.strategy}: {switch.reason}")
+        self._run.listener("strategy_changed", strategy=switch.strategy, reason=switch.reason)
+        self._add([Choice(leaf, switch.strategy, switch.reason, None)])

@@ -1,0 +1,128 @@
+"""A lane's connection: lost, it is made again with backoff, on the same system only."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Final, Self
+
+import asyncpg
+
+from sweeperd.errors import EXIT_UNAVAILABLE, DatabaseUnreachableError
+from sweeperd.postgres.catalog import read_server
+from sweeperd.postgres.connect import Database, close
+from sweeperd.postgres.transaction import (
+    CommitUnknownError,
+    Connection,
+    reading,
+    transaction_status,
+)
+from sweeperd.sweep.execute.context import Backoff, Run
+from sweeperd.sweep.outcome.report import RunEndError
+
+_STATUS_TRIES: Final = 20
+
+
+class Session:
+    """One connection of a run, within the database's ``max_connections``.
+
+    Args:
+        database: Where to connect.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._run: Run | None = None
+        self._stack = AsyncExitStack()
+        self._connection: Connection | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._database.slot())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self.drop()
+        finally:
+            await self._stack.aclose()
+
+    async def drop(self) -> None:
+        """Close the connection; the next `get` makes a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await close(connection)
+
+    def join(self, run: Run) -> None:
+        """Belong to a run: from now on a lost connection is made again."""
+        self._run = run
+
+    async def get(self) -> Connection:
+        """Return the connection; in a run, wait for the database when it is away.
+
+        Raises:
+            DatabaseUnreachableError: Outside a run, there is none to be had.
+            RunEndError: Stopped meanwhile, or the server that came back is another system.
+        """
+        if self._connection is not None and not self._connection.is_closed():
+            return self._connection
+        if self._run is None:
+            self._connection = await self._database.connect()
+            return self._connection
+        return await self._again(self._run)
+
+    async def _again(self, run: Run) -> Connection:
+        backoff, lost = Backoff(), False
+        while True:
+            try:
+                connection = self._connection = await self._database.connect()
+                await _same_system(connection, run)
+            except (DatabaseUnreachableError, OSError, asyncpg.InterfaceError) as error:
+                await self.drop()
+                run.blocked = RunEndError("failed", str(error), EXIT_UNAVAILABLE)
+                if not lost:
+                    run.listener("database_lost", database=self._database.name, reason=str(error))
+                lost = True
+                await run.wait("database_lost", backoff.next())
+                run.check()
+                continue
+            if lost:
+                run.listener("database_back", database=self._database.name)
+            run.blocked = None
+            return connection
+
+    async def was_committed(self, lost: CommitUnknownError, run: Run) -> bool | None:
+        """Ask what became of a COMMIT without an answer; None when nobody can tell."""
+        await self.drop()
+        if lost.xid is None:
+            return False
+        for _ in range(_STATUS_TRIES):
+            connection = await self.get()
+            async with reading(connection):
+                server = await read_server(connection)
+                if server.timeline is None or server.timeline != run.server.timeline:
+                    return None
+                status = await transaction_status(connection, lost.xid)
+            if status != "in progress":
+                return {"committed": True, "aborted": False}.get(status or "")
+            await run.wait("commit_status", 0.1)
+        return None
+
+
+async def _same_system(connection: Connection, run: Run) -> None:
+    known = run.server.system_identifier
+    if known is None:
+        return
+    async with reading(connection):
+        now = await read_server(connection)
+    if now.system_identifier != known:
+        raise RunEndError(
+            "held",
+            f"database {run.database.name} came back as another system "
+            f"({now.system_identifier}, was {known}): a restore, or another server",
+            kind="system",
+        )

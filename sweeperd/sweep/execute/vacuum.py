@@ -1,0 +1,149 @@
+"""After a large run: will autovacuum come for the dead rows? If not, say so, or do its work."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+
+from sweeperd.postgres.catalog import quote_if_needed
+from sweeperd.postgres.sql import vacuum as sql_vacuum
+from sweeperd.postgres.sql.rows import Table
+from sweeperd.postgres.sqlstate import describe
+from sweeperd.postgres.transaction import Connection, reading
+from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.session import Session
+from sweeperd.sweep.outcome.report import RunEndError
+
+# A run is large for a table when it deleted that many of its rows, and that share of them.
+_LARGE_ROWS: Final = 1_000
+_LARGE_SHARE: Final = 0.1
+_RESET_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Dead:
+    """A table with dead rows.
+
+    Attributes:
+        table: The table.
+        shown: Its name for a person.
+        reason: Why autovacuum will or will not come.
+        served: Whether it will.
+    """
+
+    table: Table
+    shown: str
+    reason: str
+    served: bool
+
+
+async def care(run: Run, session: Session) -> None:
+    """Look at the tables that a run deleted much from; vacuum them where the sweep says so.
+
+    Nothing that fails here fails the run: its rows are gone already.
+    """
+    # what is swept as a whole has its dead rows elsewhere: in leaves, or on other machines
+    large = {table: rows for table, rows in run.gone.items() if rows >= _LARGE_ROWS and table.only}
+    run.report.memory.pop("gone", None)
+    if not large:
+        return
+    try:
+        connection = await session.get()
+        async with reading(connection):
+            found = await _dead(connection, large)
+        for dead in found:
+            await _care_for(run, connection, dead)
+    except RunEndError as end:
+        run.report.warn(f"no VACUUM: {end.reason}")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        run.report.warn(f"no VACUUM: {describe(error)}")
+
+
+async def _dead(connection: Connection, large: dict[Table, int]) -> list[Dead]:
+    by_name = {(table.schema, table.name): table for table in large}
+    rows = await connection.fetch(
+        sql_vacuum.AUTOVACUUM, [schema for schema, _ in by_name], [name for _, name in by_name]
+    )
+    found = []
+    for row in rows:
+        table = by_name[row["schema"], row["name"]]
+        if large[table] >= _LARGE_SHARE * row["rows"]:
+            found.append(_judge(table, row, large[table]))
+    return found
+
+
+def _judge(table: Table, row: Any, gone: int) -> Dead:  # noqa: ANN401 - asyncpg's record
+    # statistics come late: what this run deleted is dead, whatever they say
+    dead = max(int(row["dead"]), gone)
+    threshold = f"{dead} dead rows, its threshold is {row['threshold']:.0f}"
+    shown = f"{quote_if_needed(table.schema)}.{quote_if_needed(table.name)}"
+    if not row["running"]:
+        return Dead(table, shown, "autovacuum or track_counts is off", served=False)
+    if not row["enabled"]:
+        return Dead(table, shown, "the table has autovacuum_enabled = off", served=False)
+    return Dead(table, shown, threshold, served=dead > row["threshold"])
+
+
+async def _care_for(run: Run, connection: Connection, dead: Dead) -> None:
+    if dead.served:
+        run.listener("autovacuum_expected", table=dead.shown, reason=dead.reason)
+        return
+    if run.sweep.vacuum == "auto":
+        await _vacuum(run, connection, dead)
+        return
+    line = f"VACUUM (ANALYZE) {dead.shown};"
+    run.listener("vacuum_advised", table=dead.shown, reason=dead.reason, statement=line)
+    run.report.warn(f"autovacuum will not come to {dead.shown}: {dead.reason}; run {line}")
+
+
+async def _vacuum(run: Run, connection: Connection, dead: Dead) -> None:
+    """Vacuum within what is left of the run's time; a stop or the end of it cancels."""
+    run.check_time()
+    said: list[str] = []
+
+    def hear(_connection: Connection, message: Any) -> None:  # noqa: ANN401 - asyncpg's
+        said.append(message.message)
+
+    begun = run.clock.elapsed()
+    connection.add_log_listener(hear)
+    try:
+        await connection.execute(sql_vacuum.THROTTLE)
+        try:
+            finished = await _until_stopped(run, connection, dead.table)
+        finally:
+            await connection.execute(sql_vacuum.UNTHROTTLE, timeout=_RESET_SECONDS)
+    except asyncpg.PostgresError as error:
+        run.report.warn(f"VACUUM of {dead.shown}: {describe(error)}")
+        return
+    except asyncio.CancelledError:
+        run.report.warn(
+            f"VACUUM of {dead.shown} was cut short by the run's timeout; raise timeout, or run "
+            f"VACUUM (ANALYZE) {dead.shown};"
+        )
+        raise
+    finally:
+        connection.remove_log_listener(hear)
+    if said or not finished:
+        run.report.warn(f"VACUUM of {dead.shown}: {said[0] if said else 'asked to stop'}")
+        return
+    seconds = round(run.clock.elapsed() - begun, 3)
+    run.listener("table_vacuumed", table=dead.shown, reason=dead.reason, seconds=seconds)
+
+
+async def _until_stopped(run: Run, connection: Connection, table: Table) -> bool:
+    """Run VACUUM; a stop cancels it. Return whether it ended by itself."""
+    work = asyncio.ensure_future(connection.execute(sql_vacuum.vacuum(table).text, timeout=None))
+    stop = asyncio.ensure_future(run.stop.wait())
+    try:
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        finished: bool = work.done()
+    finally:
+        stop.cancel()
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    if finished:
+        work.result()
+    return finished

@@ -1,0 +1,51 @@
+"""What only a person can settle before a run: each doubt by its kind, and what was let go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sweeperd.config.models import DatabaseConfig, SweepConfig
+from sweeperd.sweep.guards.holds import Facts, fraction_hold, history_holds, jump_hold
+from sweeperd.sweep.outcome.report import HELD_FOR
+from sweeperd.sweep.survey.survey import Survey
+
+Doubts = dict[str, str]
+
+
+def doubts(
+    sweep: SweepConfig, database: DatabaseConfig, found: Survey, memory: Mapping[str, Any]
+) -> Doubts:
+    """Return why a run must be held, by kind; nothing when it may go."""
+    last = Facts.from_json(memory.get("guard"))
+    found_doubts = {
+        "clock": found.clock_hold,
+        **history_holds(found.facts, last, database.max_clock_skew),
+        "survivors": _survivors(found, last),
+        "fraction": fraction_hold(found.expired_share, sweep.max_fraction),
+        "jump": jump_hold(found.expired_share, found.server.cutoff, memory.get("drained")),
+    }
+    return {kind: reason for kind, reason in found_doubts.items() if reason is not None}
+
+
+def still_held(found: Doubts, memory: Mapping[str, Any], *, release: bool) -> Doubts:
+    """Return the doubts that a release does not let go: those that arose after the hold.
+
+    Whoever releases at once, without a hold that told them, lets all of them go.
+    """
+    if not release:
+        return found
+    told = memory.get(HELD_FOR)
+    return {} if told is None else {kind: why for kind, why in found.items() if kind not in told}
+
+
+def _survivors(found: Survey, last: Facts | None) -> str | None:
+    """Return the doubt of a sweep without history that nothing would survive."""
+    known = last is not None and last.fingerprint == found.facts.fingerprint
+    if known or found.survivors or not found.sampled:
+        return None
+    since = "no earlier run is known" if last is None else "its settings have changed"
+    return (
+        f"none of {found.sampled} sampled rows of {found.root.shown} would survive "
+        f"a cutoff of {found.cutoff:%Y-%m-%d %H:%M:%S} UTC, and {since}"
+    )

@@ -1,0 +1,82 @@
+"""What a strategy hands to the run: a lane of slices with a cursor that is saved."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from sweeperd.postgres.sql.rows import Slice, Target
+from sweeperd.postgres.transaction import Connection
+
+
+class SwitchError(Exception):
+    """The leaf is better swept by another strategy.
+
+    Attributes:
+        strategy: Which.
+        reason: Why, as a sentence.
+    """
+
+    def __init__(self, strategy: str, reason: str) -> None:
+        super().__init__(reason)
+        self.strategy = strategy
+        self.reason = reason
+
+
+NEVER_JOINED: Final = sys.maxsize
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One slice and what it measures.
+
+    Attributes:
+        target: What goes from where.
+        part: The rows.
+        units: Its size in the lane's units, for the pace.
+        last: Whether the lane ends with it.
+        least: Whether it cannot be cut smaller.
+    """
+
+    target: Target
+    part: Slice
+    units: int
+    last: bool
+    least: bool = False
+
+
+class Lane(Protocol):
+    """A share of a table's expired rows, walked once from the cursor to the end."""
+
+    name: str
+    strategy: str
+    has_places: bool  # ctid names one row: bisecting and SKIP LOCKED are possible
+    first_size: int
+    largest_size: int
+    units_per_block: int  # 0 where units are no places
+    read_budget: float | None  # blocks per second while it yields little
+    least_joined: int  # rest of a batch, in units, for which the next slice may join it
+    density: float  # rows per unit, as far as statistics tell; 0 when they do not
+
+    @property
+    def target(self) -> Target:
+        """What goes from where, for the next slice."""
+
+    async def next(self, connection: Connection, size: int, rows: int) -> Piece | None:
+        """Return the next slice of about ``size`` units and at most ``rows`` rows, or None.
+
+        Nothing moves: the cursor stays until `advance`.
+        """
+
+    def advance(self, piece: Piece) -> None:
+        """Move the cursor behind a slice whose COMMIT was answered."""
+
+    def mark(self) -> Any:  # noqa: ANN401 - the lane's own
+        """Return the position, for `reset`."""
+
+    def reset(self, mark: Any) -> None:  # noqa: ANN401 - the lane's own
+        """Go back: the batch in which the lane advanced was rolled back."""
+
+    def cursor(self) -> Any:  # noqa: ANN401 - JSON of the lane's own
+        """Return the cursor as JSON; None at the start or the end of a pass."""

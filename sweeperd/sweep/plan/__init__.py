@@ -1,0 +1,1 @@
+"""How each leaf is swept, and why."""

@@ -1,0 +1,1 @@
+"""What is there: server, table, cutoff, what depends on the table."""
