@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from sweeperd.config.models import SweepConfig
     from sweeperd.daemon.reachability import Outage
-    from sweeperd.daemon.state.store import SweepRecord
+    from sweeperd.daemon.state.record import SweepRecord
     from sweeperd.sweep.outcome.report import Listener, Report
 
 

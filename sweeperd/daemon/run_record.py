@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sweeperd.daemon.state.store import HISTORY_LENGTH, SweepRecord
+from sweeperd.daemon.state.record import HISTORY_LENGTH, SweepRecord
 from sweeperd.errors import EXIT_UNAVAILABLE
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sweeperd.daemon.binding import Binding, Records
     from sweeperd.daemon.reachability import Outage
     from sweeperd.daemon.schedule import Due, Progress
-    from sweeperd.daemon.state.store import SweepRecord
+    from sweeperd.daemon.state.record import SweepRecord
     from sweeperd.host.clock import Clock
 
 # asyncio's timers stand still while the host is suspended, and know nothing of a wall clock

@@ -8,10 +8,10 @@ from sweeperd.config.models import DatabaseConfig, SweepConfig
 from sweeperd.host.clock import Clock
 from sweeperd.postgres.transaction import Connection, reading
 from sweeperd.sweep.archive.table import find_archive
-from sweeperd.sweep.guards.holds import unguarded
-from sweeperd.sweep.plan.strategy import Choice
+from sweeperd.sweep.plan.strategy import Choice, plan
 from sweeperd.sweep.survey.dependents import Finding, surroundings
-from sweeperd.sweep.survey.survey import Survey, plan, survey
+from sweeperd.sweep.survey.facts import unguarded
+from sweeperd.sweep.survey.survey import Survey, survey
 
 
 async def preflight(

@@ -30,16 +30,12 @@ from sweeperd.sweep.execute.pool import Crew
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.vacuum import care
 from sweeperd.sweep.guards.decide import Doubts, doubts, still_held
-from sweeperd.sweep.guards.holds import (
-    Facts,
-    note_drained,
-    unguarded,
-    was_promoted,
-)
+from sweeperd.sweep.guards.holds import note_drained
 from sweeperd.sweep.outcome.report import HELD_FOR, Listener, Report, RunEndError
-from sweeperd.sweep.plan.strategy import Choice
+from sweeperd.sweep.plan.strategy import Choice, plan
 from sweeperd.sweep.survey.dependents import surroundings
-from sweeperd.sweep.survey.survey import Survey, plan, survey
+from sweeperd.sweep.survey.facts import Facts, unguarded, was_promoted
+from sweeperd.sweep.survey.survey import Survey, survey
 
 ARCHIVES: Final = "archive"  # below the state directory
 

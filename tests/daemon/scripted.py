@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sweeperd.daemon.binding import Binding
 from sweeperd.daemon.reachability import Outage
-from sweeperd.daemon.state.store import SweepRecord
+from sweeperd.daemon.state.record import SweepRecord
 from sweeperd.daemon.supervisor import Supervisor
 from sweeperd.errors import EXIT_UNAVAILABLE, DatabaseUnreachableError
 

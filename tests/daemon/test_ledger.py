@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sweeperd.daemon.state.ledger import Ledger
-from sweeperd.daemon.state.store import StateStore, SweepRecord, read_records
+from sweeperd.daemon.state.record import SweepRecord
+from sweeperd.daemon.state.store import StateStore, read_records
 
 if TYPE_CHECKING:
     from pathlib import Path

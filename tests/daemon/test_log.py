@@ -14,7 +14,9 @@ import structlog
 
 from sweeperd.log import setup as log
 from sweeperd.log.events import sentence
-from sweeperd.log.setup import Format, configure, redact, run_context
+from sweeperd.log.journal import is_journal
+from sweeperd.log.safe_text import redact
+from sweeperd.log.setup import Format, configure, run_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,11 +173,11 @@ def test_the_journal_is_known_by_its_stream() -> None:
     with tempfile.TemporaryFile("w") as stream:
         status = os.fstat(stream.fileno())
         meant = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
-        assert log.is_journal(stream, meant)
-        assert not log.is_journal(stream, {"JOURNAL_STREAM": f"{status.st_dev}:1"})
-        assert not log.is_journal(stream, {})
-        assert not log.is_journal(stream, {"JOURNAL_STREAM": "x"})
-    assert not log.is_journal(io.StringIO(), meant)
+        assert is_journal(stream, meant)
+        assert not is_journal(stream, {"JOURNAL_STREAM": f"{status.st_dev}:1"})
+        assert not is_journal(stream, {})
+        assert not is_journal(stream, {"JOURNAL_STREAM": "x"})
+    assert not is_journal(io.StringIO(), meant)
 
 
 async def test_two_runs_at_once_never_mix_their_ids() -> None:

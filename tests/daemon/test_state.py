@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from sweeperd.daemon.state.record import HISTORY_LENGTH, SweepRecord
 from sweeperd.daemon.state.store import (
-    HISTORY_LENGTH,
     STATE_FILE,
     StateLockedError,
     StateStore,
     StateUnreadableError,
-    SweepRecord,
     read_records,
 )
 

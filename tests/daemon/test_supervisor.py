@@ -9,7 +9,7 @@ import pytest
 from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
-from sweeperd.daemon.state.store import SweepRecord
+from sweeperd.daemon.state.record import SweepRecord
 from tests.daemon.fake_clock import FakeClock
 from tests.daemon.scripted import (
     HOUR,

@@ -125,3 +125,20 @@ class _Scan:
         if end < 0:
             raise ValueError(f"leaves the quote {quote} open; close it")
         return end
+
+
+# What may hold the letters ":cutoff" and not mean it, then what means it.
+_CUTOFF = re.compile(
+    r"""[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$|::|(:cutoff\b)""",
+    re.DOTALL,
+)
+
+
+def cut_at_cutoff(text: str) -> tuple[str, ...]:
+    """Cut a condition at each ``:cutoff`` that stands outside strings and names."""
+    pieces, start = [], 0
+    for match in _CUTOFF.finditer(text):
+        if match[2]:
+            pieces.append(text[start : match.start()])
+            start = match.end()
+    return (*pieces, text[start:])

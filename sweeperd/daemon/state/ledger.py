@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from sweeperd.daemon.state.store import SweepRecord, encode
+from sweeperd.daemon.state.record import SweepRecord, encode
 
 if TYPE_CHECKING:
     from sweeperd.daemon.state.store import StateStore

@@ -134,26 +134,11 @@ class Condition:
         return f"({cutoff.join(self.pieces)}\n)"
 
 
-# What may hold the letters ":cutoff" and not mean it, then what means it.
-_CUTOFF = re.compile(
-    r"""[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$|::|(:cutoff\b)""",
-    re.DOTALL,
-)
 # A subquery, or a function that may hide one; words that only look like a function's name.
 _WORD_BEFORE_PARENTHESIS = re.compile(r'([\w"]+)\s*\(')
 _NO_FUNCTIONS: Final = frozenset(
     {"and", "or", "not", "in", "any", "all", "some", "between", "like"}
 )
-
-
-def cut_at_cutoff(text: str) -> tuple[str, ...]:
-    """Cut a condition at each ``:cutoff`` that stands outside strings and names."""
-    pieces, start = [], 0
-    for match in _CUTOFF.finditer(text):
-        if match[2]:
-            pieces.append(text[start : match.start()])
-            start = match.end()
-    return (*pieces, text[start:])
 
 
 def functions_in(text: str | None) -> set[str]:

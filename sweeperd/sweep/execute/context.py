@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.host.clock import Clock
@@ -20,26 +19,6 @@ from sweeperd.sweep.archive.base import Archive, NoArchive
 from sweeperd.sweep.execute.batch import BatchLimits, Deleted, Work, delete_slice, run_batch
 from sweeperd.sweep.outcome.report import Listener, Report, RunEndError
 from sweeperd.sweep.survey.identity import Identity
-
-_FIRST_BACKOFF: Final = 0.25
-_LONGEST_BACKOFF: Final = 30.0
-
-
-@dataclass
-class Backoff:
-    """Waits that double up to 30 s, with jitter so that instances do not march in step."""
-
-    seconds: float = _FIRST_BACKOFF
-
-    def next(self) -> float:
-        """Return the next wait, seconds."""
-        wait = self.seconds * random.uniform(0.75, 1.0)  # noqa: S311 - jitter, not a secret
-        self.seconds = min(self.seconds * 2, _LONGEST_BACKOFF)
-        return wait
-
-    def reset(self) -> None:
-        """Begin again after a success."""
-        self.seconds = _FIRST_BACKOFF
 
 
 @dataclass

@@ -18,8 +18,9 @@ from sweeperd.postgres.sql.expired import Expired
 from sweeperd.postgres.sql.rows import Table
 from sweeperd.postgres.sqlstate import Fault, classify, describe
 from sweeperd.postgres.transaction import Connection, fence_key, fetchval, reading
+from sweeperd.sweep.execute.backoff import Backoff
 from sweeperd.sweep.execute.batch import FenceTakenError
-from sweeperd.sweep.execute.context import Backoff, Run
+from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.outcome.report import RunEndError
 
 # one literal each; several key columns, MINVALUE and MAXVALUE do not match

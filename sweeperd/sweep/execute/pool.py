@@ -10,8 +10,9 @@ from typing import Any
 from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.worker import Worker
+from sweeperd.sweep.lanes.build import lanes
 from sweeperd.sweep.lanes.lane import Lane, SwitchError
-from sweeperd.sweep.plan.strategy import Choice, lanes
+from sweeperd.sweep.plan.strategy import Choice
 
 
 class Crew:

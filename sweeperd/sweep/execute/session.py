@@ -17,7 +17,8 @@ from sweeperd.postgres.transaction import (
     reading,
     transaction_status,
 )
-from sweeperd.sweep.execute.context import Backoff, Run
+from sweeperd.sweep.execute.backoff import Backoff
+from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.outcome.report import RunEndError
 
 _STATUS_TRIES: Final = 20

@@ -8,6 +8,7 @@ from typing import Final
 from sweeperd.postgres.sql.rows import Table, lock_probe
 from sweeperd.postgres.sqlstate import Fault, classify, describe
 from sweeperd.postgres.transaction import CommitUnknownError, Connection, execute, fence_key
+from sweeperd.sweep.execute.backoff import Backoff
 from sweeperd.sweep.execute.batch import (
     BatchTimeoutError,
     Deleted,
@@ -16,7 +17,7 @@ from sweeperd.sweep.execute.batch import (
 )
 from sweeperd.sweep.execute.batch_size import BatchSize
 from sweeperd.sweep.execute.bisect import Bisection
-from sweeperd.sweep.execute.context import Backoff, Run
+from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.execute.locked_rows import Leftovers
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.lanes.lane import Lane, Piece, SwitchError

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeperd.config.models import DatabaseConfig, SweepConfig
-from sweeperd.sweep.guards.holds import Facts, fraction_hold, history_holds, jump_hold
+from sweeperd.sweep.guards.holds import fraction_hold, history_holds, jump_hold
 from sweeperd.sweep.outcome.report import HELD_FOR
+from sweeperd.sweep.survey.facts import Facts
 from sweeperd.sweep.survey.survey import Survey
 
 Doubts = dict[str, str]

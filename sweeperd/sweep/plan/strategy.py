@@ -11,43 +11,19 @@ from sweeperd.config.models import SweepConfig
 from sweeperd.errors import SweepError
 from sweeperd.postgres.catalog import Column, Index, Relation, Server
 from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.expired import Condition, Expired, may_read_tables, quote
-from sweeperd.postgres.sql.rows import Table, Target
-from sweeperd.postgres.transaction import Connection, fetchval
-from sweeperd.sweep.lanes.chain import ChainLane
-from sweeperd.sweep.lanes.heap import HeapLane, share
-from sweeperd.sweep.lanes.index import IndexLane
-from sweeperd.sweep.lanes.lane import Lane
+from sweeperd.postgres.sql.expired import quote
+from sweeperd.postgres.sql.rows import Target
+from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading
 from sweeperd.sweep.plan.recheck import ROWS_PER_BLOCK_WORTH, SecondLook
+from sweeperd.sweep.survey.survey import Survey
+from sweeperd.sweep.survey.target import Leaf
 
-_TINY_BLOCKS: Final = 64
-# Leaves below this size (32 MB) share batches; larger ones are worth lanes of their own.
-_CHAINED_BLOCKS: Final = 4_096
-_FEWEST_CHAINED: Final = 2
+TINY_BLOCKS: Final = 64
 _CACHE_SHARE: Final = 0.25
 _ROUND_SECONDS: Final = 8.0
 
 
 Estimates = dict[tuple[str, str], float]
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One heap (or one table swept as a whole) and what is known of it.
-
-    Attributes:
-        relation: Its catalogue entry.
-        target: What goes from it.
-        blocks: Its size now; 0 where it is not one heap.
-        indexes: Indexes that hold the column.
-        one_heap: ctid names one row here.
-    """
-
-    relation: Relation
-    target: Target
-    blocks: int
-    indexes: tuple[Index, ...]
-    one_heap: bool
 
 
 @dataclass(frozen=True)
@@ -75,22 +51,6 @@ class Choice:
         return SecondLook(self.strategy, self.expected, self.leaf.blocks)
 
 
-def table_of(relation: Relation, root: Relation, *, whole: bool) -> Table:
-    """Return the table for SQL; a leaf goes by the name the operator's ``where`` knows."""
-    return Table(
-        relation.schema,
-        relation.name,
-        only=not whole,
-        alias=root.name if relation != root else None,
-    )
-
-
-def make_target(table: Table, expired: Expired | Condition, sweep: SweepConfig) -> Target:
-    """Return what goes from a table."""
-    elsewhere = may_read_tables(sweep.where) or may_read_tables(sweep.condition)
-    return Target(table, expired, sweep.where, two_steps=elsewhere)
-
-
 def choose(sweep: SweepConfig, leaf: Leaf, column: Column | None, estimates: Estimates) -> Choice:
     """Choose a leaf's strategy.
 
@@ -112,7 +72,7 @@ def choose(sweep: SweepConfig, leaf: Leaf, column: Column | None, estimates: Est
         return Choice(leaf, "heap", "strategy says so", None)
     if index is None:
         return Choice(leaf, "heap", f"no index leads with {column.name}", None)
-    if leaf.blocks <= _TINY_BLOCKS:
+    if leaf.blocks <= TINY_BLOCKS:
         return Choice(leaf, "heap", f"the table has {leaf.blocks} blocks only", None)
     return _weigh(leaf, index, estimates.get((leaf.relation.schema, leaf.relation.name), 0.0))
 
@@ -179,36 +139,6 @@ def _create_index(relation: Relation, column: Column) -> str:
     return f"CREATE INDEX CONCURRENTLY ON {relation.shown} ({quote(column.name)})"
 
 
-def lanes(
-    choices: list[Choice], sweep: SweepConfig, server: Server, saved: dict[str, object]
-) -> list[tuple[Choice, Lane]]:
-    """Return the lanes of all leaves, each at its saved cursor, with the choice it stems from."""
-    made: list[tuple[Choice, Lane]] = []
-    chained = [c for c in choices if c.strategy == "heap" and c.leaf.blocks < _CHAINED_BLOCKS]
-    if len(chained) < _FEWEST_CHAINED:
-        chained = []
-    for choice in choices:
-        if choice.strategy == "index":
-            name, leaf = f"{choice.leaf.relation.oid}:index", choice.leaf
-            lane = IndexLane(name, leaf.target, has_places=leaf.one_heap, cursor=saved.get(name))
-            made.append((choice, lane))
-        elif choice not in chained:
-            parts = min(sweep.workers, max(choice.leaf.blocks // _TINY_BLOCKS, 1))
-            # lanes side by side would each decide again
-            heap = choice if parts == 1 else replace(choice, expected=None)
-            made += [
-                (heap, _heap_lane(choice.leaf, server, saved, (number, parts)))
-                for number in range(parts)
-            ]
-    for number in range(sweep.workers if chained else 0):
-        mine = chained[number :: sweep.workers]
-        name = f"leaves:heap:{number}/{sweep.workers}"
-        if mine:
-            links = [_heap_lane(choice.leaf, server, {}, (0, 1)) for choice in mine]
-            made.append((replace(mine[0], expected=None), ChainLane(name, links, saved.get(name))))
-    return made
-
-
 def read_budget(leaf: Leaf, server: Server) -> float | None:
     """Return blocks per second at which a heap that yields little may be read; None for any.
 
@@ -233,19 +163,9 @@ def with_read_budget(choice: Choice, server: Server) -> Choice:
     )
 
 
-def _heap_lane(
-    leaf: Leaf, server: Server, saved: dict[str, object], part: tuple[int, int]
-) -> HeapLane:
-    number, parts = part
-    name = f"{leaf.relation.oid}:heap:{number}/{parts}"
-    cursor = saved.get(name)
-    known = leaf.relation
-    return HeapLane(
-        name,
-        leaf.target,
-        share(leaf.blocks, number, parts),
-        block_size=server.block_size,
-        rows_per_block=max(known.tuples, 0.0) / known.pages if known.pages else 0.0,
-        read_budget=read_budget(leaf, server),
-        cursor=cursor if isinstance(cursor, list) else None,
-    )
+async def plan(connection: Connection, sweep: SweepConfig, found: Survey) -> list[Choice]:
+    """Choose the strategy of each leaf."""
+    async with reading(connection, Frame(f"sweeperd:{sweep.name}")):
+        estimates = await estimate(connection, found.target) if found.column else {}
+        chosen = [choose(sweep, leaf, found.column, estimates) for leaf in found.leaves]
+        return [with_read_budget(choice, found.server) for choice in chosen]

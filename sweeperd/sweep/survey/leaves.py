@@ -10,7 +10,7 @@ from sweeperd.postgres.catalog import Column, Index, Relation
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql.rows import Target
 from sweeperd.postgres.transaction import Connection
-from sweeperd.sweep.plan.strategy import Leaf, table_of
+from sweeperd.sweep.survey.target import Leaf, table_of
 
 
 async def find_leaves(

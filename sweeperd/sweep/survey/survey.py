@@ -9,35 +9,28 @@ from typing import Any, Final
 import asyncpg
 
 from sweeperd.config.models import DatabaseConfig, SweepConfig
+from sweeperd.config.values.sql_expression import cut_at_cutoff
 from sweeperd.errors import SweepError
 from sweeperd.host.clock import Clock
 from sweeperd.postgres import catalog
 from sweeperd.postgres.catalog import Column, Relation, Server
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.expired import Condition, Expired, cut_at_cutoff
+from sweeperd.postgres.sql.expired import Condition, Expired
 from sweeperd.postgres.sql.rows import Target
 from sweeperd.postgres.sqlstate import Fault, classify
 from sweeperd.postgres.transaction import Connection, Frame, fetch, fetchval, reading, savepoint
-from sweeperd.sweep.guards.holds import Facts, clock_hold, fingerprint, wrong_unit
-from sweeperd.sweep.plan.strategy import (
-    Choice,
-    Leaf,
-    choose,
-    estimate,
-    make_target,
-    table_of,
-    with_read_budget,
-)
+from sweeperd.sweep.survey.clock import read_clock
 from sweeperd.sweep.survey.expiry import expired_rows, unit_of
+from sweeperd.sweep.survey.facts import Facts, fingerprint
 from sweeperd.sweep.survey.identity import Identity
 from sweeperd.sweep.survey.instants import from_micros, to_micros
 from sweeperd.sweep.survey.leaves import find_leaves
+from sweeperd.sweep.survey.target import Leaf, make_target, table_of
+from sweeperd.sweep.survey.units import wrong_unit
 
 _SAMPLE_BLOCKS: Final = 64
 _SAMPLE_ROWS: Final = 10_000
-_CLOCK_TRIES: Final = 3
-_SLOW_ROUND_TRIP: Final = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -86,20 +79,6 @@ class Survey:
     def lockable(self) -> bool:
         """Whether this role may lock rows (SELECT ... FOR UPDATE needs UPDATE)."""
         return all(leaf.relation.lockable for leaf in self.leaves)
-
-
-async def read_clock(
-    connection: Connection, clock: Clock, config: DatabaseConfig
-) -> tuple[Server, str | None]:
-    """Fix the cutoff and compare the two clocks; a slow round trip is tried again."""
-    for _ in range(_CLOCK_TRIES):
-        before = clock.now()
-        cutoff: int = await fetchval(connection, sql.Statement(sql_catalog.CLOCK))
-        after = clock.now()
-        if (after - before).total_seconds() < _SLOW_ROUND_TRIP:
-            break
-    hold = clock_hold(from_micros(cutoff), (before, after), config.max_clock_skew)
-    return replace(await catalog.read_server(connection), cutoff=cutoff), hold
 
 
 async def survey(
@@ -229,11 +208,3 @@ async def _sample(connection: Connection, target: Target, percent: float, *, val
         if target.where is None or classify(error) is not Fault.ROW:
             raise
     return await _sample(connection, replace(target, where=None), percent, values=values)
-
-
-async def plan(connection: Connection, sweep: SweepConfig, found: Survey) -> list[Choice]:
-    """Choose the strategy of each leaf."""
-    async with reading(connection, Frame(f"sweeperd:{sweep.name}")):
-        estimates = await estimate(connection, found.target) if found.column else {}
-        chosen = [choose(sweep, leaf, found.column, estimates) for leaf in found.leaves]
-        return [with_read_budget(choice, found.server) for choice in chosen]

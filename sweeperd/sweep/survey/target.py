@@ -1,0 +1,45 @@
+"""One heap, or one table swept as a whole, and what goes from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sweeperd.config.models import SweepConfig
+from sweeperd.postgres.catalog import Index, Relation
+from sweeperd.postgres.sql.expired import Condition, Expired, may_read_tables
+from sweeperd.postgres.sql.rows import Table, Target
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One heap (or one table swept as a whole) and what is known of it.
+
+    Attributes:
+        relation: Its catalogue entry.
+        target: What goes from it.
+        blocks: Its size now; 0 where it is not one heap.
+        indexes: Indexes that hold the column.
+        one_heap: ctid names one row here.
+    """
+
+    relation: Relation
+    target: Target
+    blocks: int
+    indexes: tuple[Index, ...]
+    one_heap: bool
+
+
+def table_of(relation: Relation, root: Relation, *, whole: bool) -> Table:
+    """Return the table for SQL; a leaf goes by the name the operator's ``where`` knows."""
+    return Table(
+        relation.schema,
+        relation.name,
+        only=not whole,
+        alias=root.name if relation != root else None,
+    )
+
+
+def make_target(table: Table, expired: Expired | Condition, sweep: SweepConfig) -> Target:
+    """Return what goes from a table."""
+    elsewhere = may_read_tables(sweep.where) or may_read_tables(sweep.condition)
+    return Target(table, expired, sweep.where, two_steps=elsewhere)
