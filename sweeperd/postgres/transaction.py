@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import asyncpg
 
@@ -36,19 +36,29 @@ class Frame:
         lock_timeout_ms: Longest wait for one lock, milliseconds.
         statement_timeout_ms: Longest statement, milliseconds.
         synchronous: Wait for standbys at COMMIT; a batch does not.
+        read_only: Whether the transaction may only read.
+        own_search_path: Whether names are looked up in pg_catalog alone, so that nobody else's
+            function or operator can be meant; else the role's own path stays, as triggers and the
+            operator's text know it.
+        time_zone: What TimeZone is; None leaves the role's own.
+        row_security: ``off`` raises where a policy would hide rows; None leaves the role's own.
     """
 
     application_name: str = "sweeperd"
     lock_timeout_ms: int = 1_000
     statement_timeout_ms: int = _READ_TIMEOUT_MS
     synchronous: bool = False
+    read_only: bool = False
+    own_search_path: bool = False
+    time_zone: str | None = None
+    row_security: Literal["off", "on"] | None = None
 
     def begin(self, server_major: int) -> str:
         """Return BEGIN and its settings; read-only defaults are left as they are."""
         name = "".join(
             c for c in self.application_name if c.isascii() and (c.isalnum() or c in ":_-.")
         )
-        settings = {
+        settings: dict[str, str | int] = {
             "application_name": f"'{name[:63]}'",
             "lock_timeout": self.lock_timeout_ms,
             "statement_timeout": self.statement_timeout_ms,
@@ -59,8 +69,15 @@ class Frame:
             settings["synchronous_commit"] = "local"
         if server_major >= _TRANSACTION_TIMEOUT_VERSION:
             settings["transaction_timeout"] = 0
+        if self.own_search_path:
+            settings["search_path"] = "pg_catalog, pg_temp"
+        if self.time_zone is not None:
+            settings["TimeZone"] = "'" + self.time_zone.replace("'", "''") + "'"
+        if self.row_security is not None:
+            settings["row_security"] = self.row_security
         local = "".join(f"; SET LOCAL {name} = {value}" for name, value in settings.items())
-        return f"BEGIN ISOLATION LEVEL READ COMMITTED{local}"
+        access = " READ ONLY" if self.read_only else ""
+        return f"BEGIN ISOLATION LEVEL READ COMMITTED{access}{local}"
 
 
 class CommitUnknownError(Exception):
