@@ -42,11 +42,10 @@ log = structlog.stdlib.get_logger()
 
 @dataclass
 class _Running:
-    """The run under way; ``since`` is on the loop's own clock, by which timeouts count."""
+    """The run under way."""
 
     stop: asyncio.Event
-    since: float
-    timeout: float
+    report: Report
 
 
 class Supervisor:
@@ -147,7 +146,8 @@ class Supervisor:
             at: The loop's own time, in seconds.
         """
         running = self._running
-        return running is not None and at - running.since > running.timeout + OVERTIME_SECONDS
+        deadline = running.report.deadline if running is not None else None
+        return deadline is not None and at > deadline + OVERTIME_SECONDS
 
     @property
     def state(self) -> State:
@@ -273,9 +273,7 @@ class Supervisor:
                 self._on_change()
 
     async def _execute(self, binding: Binding, report: Report, *, release: bool) -> None:
-        timeout = binding.sweep.timeout.total_seconds()
-        begun = asyncio.get_running_loop().time()
-        running = self._running = _Running(asyncio.Event(), begun, timeout)
+        running = self._running = _Running(asyncio.Event(), report)
         self._on_change()
 
         def hear(event: str, **fields: Any) -> None:  # noqa: ANN401 - any field

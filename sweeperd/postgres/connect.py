@@ -37,6 +37,11 @@ class Database:
         """The name in the configuration."""
         return self.config.name
 
+    @property
+    def has_free_slot(self) -> bool:
+        """Whether a connection can be had at once, and nobody waits for one."""
+        return not self._free.locked()
+
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for one of ``max_connections``."""

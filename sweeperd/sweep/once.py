@@ -22,12 +22,22 @@ async def run_once(
 ) -> None:
     """Run once within ``timeout`` seconds; the report tells how it went.
 
+    The time counts from the moment the run has its connection: other sweeps on the same
+    database may have to end first.
+
     A timeout cancels the statement on the server and keeps what earlier batches committed.
     """
     begun = clock.elapsed()
-    work = runner.run(report, stop=stop, max_rows=max_rows, release=release, dry_run=dry_run)
     try:
-        await asyncio.wait_for(work, timeout)
+        async with runner.session(report, stop) as session:
+            if session is None:
+                report.finish("stopped", "asked to stop while it waited for a connection")
+                return
+            report.deadline = asyncio.get_running_loop().time() + timeout
+            work = runner.run(
+                session, report, stop=stop, max_rows=max_rows, release=release, dry_run=dry_run
+            )
+            await asyncio.wait_for(work, timeout)
     except TimeoutError:
         report.finish("timed_out", f"the timeout of {timeout:g} s is over")
     finally:

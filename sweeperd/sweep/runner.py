@@ -7,6 +7,7 @@ foreground command both drive a `Runner` through `once.run_once`.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -71,8 +72,15 @@ class Runner:
         self._listener = listener
         self._archives = archives or default_state_dir() / ARCHIVES
 
+    def session(
+        self, report: Report, stop: asyncio.Event
+    ) -> AbstractAsyncContextManager[Session | None]:
+        """Wait in turn for a connection of the database's; None when stopped meanwhile."""
+        return Session.lent(self._database, stop, report, self._listener)
+
     async def run(
         self,
+        session: Session,
         report: Report,
         *,
         stop: asyncio.Event,
@@ -83,6 +91,7 @@ class Runner:
         """Run once and fill the report; every end but a cancellation is told there.
 
         Args:
+            session: The run's first connection, from `session`.
             report: The caller's; its ``memory`` is what the last run left.
             stop: When set, the run ends at the batch's edge.
             max_rows: A cap beside the sweep's own.
@@ -94,29 +103,28 @@ class Runner:
                 server, and the report tells what was committed.
         """
         try:
-            async with Session(self._database) as session:
-                connection = await session.get()
-                found = await self._look(connection, report)
-                held = doubts(self._sweep, self._database.config, found, report.memory)
-                if dry_run or self._sweep.dry_run:
-                    await self._count(connection, report, found, held)
-                    return
-                self._guard(report, found, held, release=release)
-                await self._look_around(connection, report, found)
-                run = self._start(report, found, stop, max_rows)
-                found = await self._remove_partitions(connection, run, found)
-                choices = await self._choose(connection, report, found)
-                run.archive = await self._archive(connection, report, found)
-                if run.archive.synchronous:
-                    run.limits = run.limits.synchronous()
-                session.join(run)
-                await self._sweep_all(run, choices, session)
-                if report.outcome == "drained":
-                    report.memory["drained"] = note_drained(
-                        found.expired_share, found.server.cutoff, report.memory.get("drained")
-                    )
-                if report.outcome in _WORTH_CARE:
-                    await care(run, session)
+            connection = await session.get()
+            found = await self._look(connection, report)
+            held = doubts(self._sweep, self._database.config, found, report.memory)
+            if dry_run or self._sweep.dry_run:
+                await self._count(connection, report, found, held)
+                return
+            self._guard(report, found, held, release=release)
+            await self._look_around(connection, report, found)
+            run = self._start(report, found, stop, max_rows)
+            found = await self._remove_partitions(connection, run, found)
+            choices = await self._choose(connection, report, found)
+            run.archive = await self._archive(connection, report, found)
+            if run.archive.synchronous:
+                run.limits = run.limits.synchronous()
+            session.join(run)
+            await self._sweep_all(run, choices, session)
+            if report.outcome == "drained":
+                report.memory["drained"] = note_drained(
+                    found.expired_share, found.server.cutoff, report.memory.get("drained")
+                )
+            if report.outcome in _WORTH_CARE:
+                await care(run, session)
         except RunEndError as end:
             report.end(end)
         except SweeperdError as error:

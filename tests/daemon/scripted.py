@@ -124,6 +124,7 @@ class ScriptedLink:
         listener: Listener,
     ) -> None:
         call = Call(sweep, report, stop, release, listener)
+        report.deadline = asyncio.get_running_loop().time() + sweep.timeout.total_seconds()
         self.starts.append(self.clock.elapsed())
         self.calls.append(call)
         self.at_once += 1

@@ -45,6 +45,10 @@ class Crew:
             async with AsyncExitStack() as stack:
                 sessions = [session]
                 for _ in range(min(self._run.sweep.workers, len(self._todo)) - 1):
+                    # who holds a connection must not wait for a second one: runs that did so
+                    # would wait for one another for ever
+                    if not self._run.database.has_free_slot:
+                        break
                     extra = await stack.enter_async_context(Session(self._run.database))
                     extra.join(self._run)
                     sessions.append(extra)

@@ -70,6 +70,8 @@ class Report:
         warnings: What the operator should know, each once.
         waited_seconds: Time waited, by reason.
         partitions: Leaves that were detached or dropped as a whole; their rows are not counted.
+        deadline: When its timeout ends, on the event loop's clock; None while it waits for a
+            connection.
         memory: What the next run needs (cursors, sizes, guards), JSON-able.
     """
 
@@ -91,6 +93,7 @@ class Report:
     plan: list[str] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
     partitions: list[str] = field(default_factory=list)
+    deadline: float | None = None
 
     @property
     def left_over(self) -> bool:
