@@ -27,6 +27,7 @@ from sweeperd.postgres.sqlstate import describe
 from sweeperd.postgres.transaction import Connection, reading
 from sweeperd.sweep.checkup import preflight
 from sweeperd.sweep.survey.dependents import Finding
+from sweeperd.sweep.survey.role import excess_rights
 
 Level = Literal["ok", "warning", "error"]
 _COLOURS: Final = {"ok": "green", "warning": "yellow", "error": "red"}
@@ -107,6 +108,8 @@ async def _check_database(database: Database, sweeps: list[SweepConfig]) -> Asyn
     try:
         async with database.connection() as connection:
             yield await _describe(connection, subject)
+            if excess := await excess_rights(connection, sweeps):
+                yield Line("warning", subject, excess)
             for sweep in sweeps:
                 for line in await _check_sweep(connection, database, sweep):
                     yield line

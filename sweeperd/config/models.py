@@ -40,6 +40,7 @@ from sweeperd.errors import ConfigError, Problem
 Unit = Literal["timestamptz", "timestamp", "date", "epoch_s", "epoch_ms", "epoch_us", "iso8601"]
 Strategy = Literal["auto", "index", "heap"]
 Partitions = Literal["delete", "detach", "drop"]
+RowSecurity = Literal["off", "obey"]
 
 DEFAULT_STATE_DIR: Final = Path("/var/lib/sweeperd")
 
@@ -87,6 +88,9 @@ class SweepConfig(_Frozen):
     workers: int = Field(1, ge=1, le=32, description="Connections one run may use.")
     batch_target: PositiveDuration = Field(
         timedelta(milliseconds=100), description="The duration a batch is steered to."
+    )
+    row_security: RowSecurity = Field(
+        "off", description="obey: sweep only the rows that the policies show to the role."
     )
     max_batch_rows: int = Field(
         50_000, ge=1, le=1_000_000, description="Never more rows in one transaction."

@@ -214,9 +214,10 @@ async def read_relation(connection: Connection, oid: int) -> Relation:
     return Relation(**dict(row))
 
 
-async def read_leaves(connection: Connection, oid: int) -> list[Relation]:
-    """Return the leaves of a partitioned table."""
-    return [Relation(**dict(row)) for row in await connection.fetch(sql_catalog.LEAVES, oid)]
+async def read_partitions(connection: Connection, oid: int) -> list[Relation]:
+    """Return all that lies below a partitioned table: its leaves, and partitions of partitions."""
+    rows = await connection.fetch(sql_catalog.PARTITION_TREE, oid)
+    return [Relation(**dict(row)) for row in rows]
 
 
 async def read_columns(connection: Connection, oid: int) -> list[Column]:

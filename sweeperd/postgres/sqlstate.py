@@ -22,6 +22,11 @@ class Fault(Enum):
     FATAL = "fatal"  # this sweep cannot go on
 
 
+# raises where row_security = off and a policy would hide rows (utils/misc/rls.c)
+_ROW_SECURITY_ROUTINE = "check_enable_rls"
+ROW_SECURITY_CURE = (
+    'give the role BYPASSRLS, or write row_security = "obey" to sweep only what its policies show'
+)
 _LOCK_NOT_AVAILABLE = "55P03"
 _QUERY_CANCELED = "57014"
 _READ_ONLY = "25006"
@@ -82,5 +87,7 @@ def describe(error: BaseException) -> str:
         words = str(error).splitlines()[0] if str(error) else type(error).__name__
         if detail and "\n" not in detail:
             words = f"{words}: {detail}"
+        if error.server_source_function == _ROW_SECURITY_ROUTINE:
+            words = f"{words}; {ROW_SECURITY_CURE}"
         return f"{words} (SQLSTATE {error.sqlstate})"
     return f"{error}" or type(error).__name__

@@ -41,7 +41,7 @@ class Frame:
             function or operator can be meant; else the role's own path stays, as triggers and the
             operator's text know it.
         time_zone: What TimeZone is; None leaves the role's own.
-        row_security: ``off`` raises where a policy would hide rows; None leaves the role's own.
+        row_security: ``off`` raises where a policy would hide rows, ``on`` obeys the policies.
     """
 
     application_name: str = "sweeperd"
@@ -51,7 +51,7 @@ class Frame:
     read_only: bool = False
     own_search_path: bool = False
     time_zone: str | None = None
-    row_security: Literal["off", "on"] | None = None
+    row_security: Literal["off", "on"] = "off"
 
     def begin(self, server_major: int) -> str:
         """Return BEGIN and its settings; read-only defaults are left as they are."""
@@ -64,6 +64,7 @@ class Frame:
             "statement_timeout": self.statement_timeout_ms,
             "idle_in_transaction_session_timeout": _IDLE_TIMEOUT_MS,
             "enable_tidscan": "on",
+            "row_security": self.row_security,
         }
         if not self.synchronous:
             settings["synchronous_commit"] = "local"
@@ -73,8 +74,6 @@ class Frame:
             settings["search_path"] = "pg_catalog, pg_temp"
         if self.time_zone is not None:
             settings["TimeZone"] = "'" + self.time_zone.replace("'", "''") + "'"
-        if self.row_security is not None:
-            settings["row_security"] = self.row_security
         local = "".join(f"; SET LOCAL {name} = {value}" for name, value in settings.items())
         access = " READ ONLY" if self.read_only else ""
         return f"BEGIN ISOLATION LEVEL READ COMMITTED{access}{local}"

@@ -36,6 +36,7 @@ from sweeperd.sweep.outcome.report import HELD_FOR, Listener, Report, RunEndErro
 from sweeperd.sweep.plan.strategy import Choice, plan
 from sweeperd.sweep.survey.dependents import surroundings
 from sweeperd.sweep.survey.facts import Facts, unguarded, was_promoted
+from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.survey import Survey, survey
 
 ARCHIVES: Final = "archive"  # below the state directory
@@ -223,7 +224,9 @@ class Runner:
         self, connection: Connection, report: Report, found: Survey, held: Doubts
     ) -> None:
         """Count what a run would delete: bounded, in one read."""
-        frame = Frame(f"sweeperd:{self._sweep.name}", statement_timeout_ms=_DRY_RUN_MS)
+        frame = table_frame(
+            self._sweep, Frame(f"sweeperd:{self._sweep.name}", statement_timeout_ms=_DRY_RUN_MS)
+        )
         async with reading(connection, frame):
             counted = sql.count(found.target, limit=_DRY_RUN_LIMIT)
             report.expired_count = await fetchval(connection, counted)
@@ -240,6 +243,7 @@ class Runner:
         limits = BatchLimits.of(
             name, self._sweep.lock_timeout.total_seconds(), found.server.deadlock_seconds
         )
+        limits = replace(limits, frame=table_frame(self._sweep, limits.frame))
         return Run(
             sweep=self._sweep,
             database=self._database,

@@ -80,7 +80,7 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::
        EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
                AND t.tgenabled <> 'D' AND (t.tgtype & 9) = 8) AS statement_trigger,
        EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid
-               AND r.ev_type = '4' AND r.ev_enabled <> 'D') AS delete_rule
+               AND r.ev_type = '4' AND r.ev_enabled IN ('O', 'A')) AS delete_rule
 """
 
 TABLE: Final = f"""
@@ -91,13 +91,14 @@ LEFT JOIN pg_am am ON am.oid = c.relam
 WHERE c.oid = $1::bigint::oid
 """
 
-LEAVES: Final = f"""
+# all that lies below a partitioned table: leaves, and the partitioned tables in between
+PARTITION_TREE: Final = f"""
 {_RELATION_FACTS}
 FROM pg_partition_tree($1::bigint::regclass) t
 JOIN pg_class c ON c.oid = t.relid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_am am ON am.oid = c.relam
-WHERE t.isleaf
+WHERE t.level > 0
 ORDER BY c.oid
 """
 
@@ -133,8 +134,43 @@ LIMIT 1
 """
 
 CHILDREN: Final = """
-SELECT i.inhrelid::regclass::text AS name FROM pg_inherits i
-WHERE i.inhparent = $1::bigint::oid ORDER BY 1 LIMIT 20
+SELECT n.nspname AS schema, c.relname AS name
+FROM pg_inherits i
+JOIN pg_class c ON c.oid = i.inhrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE i.inhparent = $1::bigint::oid ORDER BY 1, 2 LIMIT 20
+"""
+
+# A hypertable's chunks are inheritance children of it; one without chunks is known by the trigger
+# that keeps rows out of the root. TimescaleDB's own catalogue is not read: anybody who may create
+# a schema could have made a view of that name.
+TIMESCALE: Final = """
+SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::bigint::oid
+               AND tgname = 'ts_insert_blocker')
+           AS hypertable,
+       EXISTS (SELECT FROM pg_inherits i
+               JOIN pg_class c ON c.oid = i.inhrelid
+               JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE i.inhparent = $1::bigint::oid AND n.nspname = '_timescaledb_internal')
+           AS chunks,
+       (SELECT format('%I.%I', n.nspname, p.relname)
+        FROM pg_inherits i
+        JOIN pg_class p ON p.oid = i.inhparent
+        JOIN pg_namespace n ON n.oid = p.relnamespace
+        WHERE i.inhrelid = $1::bigint::oid
+          AND EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = p.oid
+                      AND t.tgname = 'ts_insert_blocker') LIMIT 1) AS chunk_of
+"""
+
+ROLE: Final = """
+SELECT r.rolname AS name, r.rolsuper AS superuser, r.rolbypassrls AS bypasses_row_security,
+       r.rolcreaterole AS creates_roles, r.rolreplication AS replicates,
+       (SELECT coalesce(array_agg(p.rolname::text ORDER BY p.rolname), '{}')
+        FROM pg_roles p
+        WHERE p.rolname IN ('pg_execute_server_program', 'pg_read_server_files',
+                            'pg_write_server_files', 'pg_write_all_data', 'pg_read_all_data')
+          AND NOT r.rolsuper AND pg_has_role(r.oid, p.oid, 'MEMBER')) AS predefined
+FROM pg_roles r WHERE r.rolname = current_user
 """
 
 PRIMARY_KEY: Final = """

@@ -14,6 +14,7 @@ from sweeperd.sweep.execute.batch import BatchTimeoutError, TooManyRowsError, ro
 from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.outcome.report import RunEndError
+from sweeperd.sweep.survey.frame import table_frame
 
 # A table that refuses this many rows one after the other refuses them all.
 _MOST_IN_A_ROW: Final = 100
@@ -46,7 +47,7 @@ class Bisection:
         connection = await self._session.get()
         # without the operator's where, which may be what raises
         bare = replace(self._target, where=None)
-        async with reading(connection):
+        async with reading(connection, table_frame(self._run.sweep)):
             places = await rows_of(connection, bare, part, _MOST_PLACES)
         before = self._run.report.deleted_count
         locked = 0
@@ -100,7 +101,7 @@ class Bisection:
     async def _refused(self, tid: Tid, error: Exception) -> None:
         run = self._run
         connection = await self._session.get()
-        async with reading(connection):
+        async with reading(connection, table_frame(self._run.sweep)):
             key = await fetchval(connection, sql.row_key(self._target, tid, run.key_columns))
         if key is None:
             return  # the application moved or deleted it meanwhile
