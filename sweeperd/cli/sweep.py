@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import uuid
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from sweeperd.daemon.state.store import StateUnreadableError, read_records
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
 from sweeperd.host.clock import SystemClock
 from sweeperd.host.signals import Signals, handled_signals
+from sweeperd.log.safe_text import redacted, safe_json
 from sweeperd.log.setup import configure, run_context
 from sweeperd.postgres.connect import Database
 from sweeperd.sweep.once import run_once
@@ -76,7 +76,7 @@ def sweep(
     )
     reports = asyncio.run(_sweep_all(config, sweeps, request))
     if as_json:
-        click.echo(json.dumps([report.as_dict() for report in reports], indent=2))
+        click.echo(safe_json([redacted(report.as_dict()) for report in reports], indent=2))
     sys.exit(_exit_code(reports))
 
 

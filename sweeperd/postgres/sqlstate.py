@@ -9,6 +9,8 @@ from enum import Enum
 
 import asyncpg
 
+from sweeperd.log.safe_text import bounded
+
 
 class Fault(Enum):
     """The reaction an error calls for."""
@@ -76,11 +78,11 @@ def _by_state(state: str) -> Fault:
 
 
 def describe(error: BaseException) -> str:
-    """Return one line a person can act on: the server's words and its SQLSTATE."""
+    """Return one line a person can act on: the server's words, cut to size, and its SQLSTATE."""
+    words = bounded(str(error)).strip().partition("\n")[0] or type(error).__name__
     if isinstance(error, asyncpg.PostgresError):
-        detail = getattr(error, "detail", None)
-        words = str(error).splitlines()[0] if str(error) else type(error).__name__
+        detail = bounded(getattr(error, "detail", None) or "")
         if detail and "\n" not in detail:
             words = f"{words}: {detail}"
         return f"{words} (SQLSTATE {error.sqlstate})"
-    return f"{error}" or type(error).__name__
+    return words

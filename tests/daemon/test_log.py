@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
+from sweeperd.log import journal
 from sweeperd.log import setup as log
 from sweeperd.log.events import sentence
 from sweeperd.log.journal import is_journal
@@ -76,7 +77,7 @@ def test_elsewhere_than_on_a_terminal_each_event_is_one_line_of_json() -> None:
 def test_no_value_can_forge_a_line_or_steer_a_terminal(
     fmt: Format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log, "_journal", None)
+    monkeypatch.setattr(journal, "_journal", None)
     evil = 'x\n{"event": "sweep_ran"}\r\x1b[2J\x85\u2028\x9b2J\udc80'
     text = written(fmt, "sweep_failed", error=evil, sweep="a", more={"k": [evil]})
 
@@ -102,7 +103,7 @@ def test_no_value_can_forge_a_line_or_steer_a_terminal(
 def test_a_password_in_a_dsn_is_never_shown(
     text: str, fmt: Format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log, "_journal", None)
+    monkeypatch.setattr(journal, "_journal", None)
 
     assert "hunter2" not in redact(text)
     assert "hunter2" not in written(fmt, "x", error=text, deep={"a": [text]}, password="hunter2")
@@ -134,7 +135,7 @@ def test_each_field_is_a_journal_field(monkeypatch: pytest.MonkeyPatch) -> None:
         def send(**fields: Any) -> None:
             sent.append(fields)
 
-    monkeypatch.setattr(log, "_journal", Journal)
+    monkeypatch.setattr(journal, "_journal", Journal)
     with run_context("session_cleanup", "abc"):
         text = written("journal", "sweep_ran", deleted_count=2, batches=1, outcome="drained", _x=1)
 
@@ -158,7 +159,7 @@ def test_each_field_is_a_journal_field(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_the_library_the_journal_gets_priorities_and_all_fields(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(log, "_journal", None)
+    monkeypatch.setattr(journal, "_journal", None)
     stream = io.StringIO()
     configure("info", "journal", stream=stream)
     structlog.get_logger().error("sweep_failed", sweep="a", error="no such table", batches=0)
