@@ -21,6 +21,7 @@ from sweeperd.config.files.schema import schema
 from sweeperd.config.models import Config, SweepConfig
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, SweeperdError
 from sweeperd.host.clock import SystemClock
+from sweeperd.host.owner import become_owner_of
 from sweeperd.log.events import counted
 from sweeperd.log.safe_text import redact, safe_json
 from sweeperd.postgres import catalog
@@ -71,6 +72,8 @@ def check(
             return
     lines = [_configured(config), *(Line("warning", "config", one) for one in config.warnings)]
     if not offline:
+        # what the daemon can read, and as whom it logs in, only its user can tell
+        become_owner_of(config.daemon.state_dir)
         lines += asyncio.run(_check_all(config))
     if as_json:
         click.echo(safe_json([_safe_fields(line) for line in lines], indent=2))

@@ -19,6 +19,8 @@ from sweeperd.config.order import in_order
 from sweeperd.daemon.state.store import StateUnreadableError, read_records
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
 from sweeperd.host.clock import SystemClock
+from sweeperd.host.owner import become_owner_of
+from sweeperd.host.permissions import refuse_exposed
 from sweeperd.host.signals import Signals, handled_signals
 from sweeperd.log.safe_text import redacted, safe_json
 from sweeperd.log.setup import configure, run_context
@@ -71,6 +73,8 @@ def sweep(
     config = load_config(config_path)
     sweeps = in_order(chosen(config, names))
     configure(config.daemon.log_level, config.daemon.log_format)
+    become_owner_of(config.daemon.state_dir)
+    refuse_exposed(config.daemon.state_dir)
     request = Request(
         dry_run, max_rows, correlation_id, release, as_json, config.daemon.state_dir / ARCHIVES
     )

@@ -38,11 +38,13 @@ class Exposure:
         path: The file, or a directory on the way to it.
         fault: What is wrong with it.
         cure: A command that mends it.
+        is_foreign: Whether it belongs to another user.
     """
 
     path: Path
     fault: str
     cure: str
+    is_foreign: bool = False
 
 
 def exposures(path: Path, trusted: Iterable[int] = ()) -> Iterator[Exposure]:
@@ -72,12 +74,19 @@ def refuse_exposed(directory: Path) -> None:
         found = next(exposures(directory), None)
     except OSError:
         return  # whoever uses the directory says so
-    if found is not None:
-        where = "" if found.path == directory else f" (on the way to {directory})"
+    if found is None:
+        return
+    if found.is_foreign and found.path == directory:
+        owner = user_name(directory.stat().st_uid)
         raise ExposedError(
-            f"the state directory cannot be trusted: {found.path}{where} {found.fault}",
-            cure=f"look at what is in it, then run: {found.cure}",
+            f"the state directory {directory} belongs to the user {owner}",
+            cure=f"run this as root or as {owner}, or set [daemon] state_dir to another directory",
         )
+    where = "" if found.path == directory else f" (on the way to {directory})"
+    raise ExposedError(
+        f"the state directory cannot be trusted: {found.path}{where} {found.fault}",
+        cure=f"look at what is in it, then run: {found.cure}",
+    )
 
 
 def readable_by_all(path: Path) -> bool:
@@ -139,6 +148,7 @@ def _exposure(
             path,
             f"belongs to the user {user_name(status.st_uid)}, who could change it",
             f"chown {user_name(os.geteuid())} {name}",
+            is_foreign=True,
         )
     is_sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
     if stat.S_ISLNK(status.st_mode) or is_sticky:

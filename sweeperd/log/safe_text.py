@@ -33,7 +33,7 @@ def _percent_encodable(word: str) -> str:
 # so nothing is read twice. An unquoted one ends at a blank only: rather too much is hidden.
 _KEY_SECRET: Final = re.compile(
     rf"""({_percent_encodable("password")}|passwd|passphrase|secret)(["']?\s*[=:]\s*)"""
-    r"""('(?:[^'\\]|\\.)*+'?|"(?:[^"\\]|\\.)*+"?|\S+)""",
+    r"""((?:'(?:[^'\\]|\\.)*+'?|"(?:[^"\\]|\\.)*+"?|[^\s'"]++)++)""",
     re.IGNORECASE | re.DOTALL,
 )
 
