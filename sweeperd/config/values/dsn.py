@@ -222,9 +222,8 @@ def _check_option(key: str, value: str) -> None:
     if key not in _PASSED and key not in _DROPPED:
         # it may be half of a password: only what resembles an option is shown
         near = _near(key)
-        seen = (
-            f"the option {shown(key)}, which" if near.startswith(_RESEMBLES) else "an option that"
-        )
+        resembles = near.startswith(_RESEMBLES) and key.replace("_", "").isalpha() and key.islower()
+        seen = f"the option {shown(key)}, which" if resembles else "an option that"
         raise ValueError(f"has {seen} is not supported; {near}")
     choices = _CHOICES.get(key)
     if choices is not None and value and value not in choices:
