@@ -14,7 +14,11 @@ HELD: Final = frozenset({signal.SIGHUP, signal.SIGTERM, signal.SIGINT})
 
 
 def hold_signals() -> None:
-    """Let SIGHUP, SIGTERM and SIGINT wait until `deliver_signals`."""
+    """Let SIGHUP, SIGTERM and SIGINT wait until `deliver_signals`.
+
+    It acts on the calling thread and on those it starts. A thread beside the main one calls it,
+    too: a signal is delivered to any thread that does not block it.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
 
 

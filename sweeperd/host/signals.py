@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sweeperd.host.early_signals import deliver_signals, set_mask
+from sweeperd.host.early_signals import deliver_signals, hold_signals, set_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,6 +74,8 @@ def handled_signals() -> Iterator[Signals]:
     with stop_signals(stop) as force:
         signals = Signals(stop=stop, force=force)
         loop.add_signal_handler(signal.SIGHUP, signals.reloads.wish)
+        # in other threads they stay blocked: there they would act once the handlers are gone
+        loop.set_default_executor(ThreadPoolExecutor(initializer=hold_signals))
         mask = deliver_signals()
         try:
             yield signals
