@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from sweeperd.cli.main import cli
+from sweeperd.cli.commands import cli
 from sweeperd.config.files.loading import load_config
 
 ROOT = Path(__file__).resolve().parents[1]

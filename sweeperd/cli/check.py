@@ -14,13 +14,16 @@ import asyncpg
 import click
 
 from sweeperd.cli.options import config_option, json_option
+from sweeperd.cli.terminal import say
 from sweeperd.config.files.loading import load_config
 from sweeperd.config.files.render import render
 from sweeperd.config.files.schema import schema
 from sweeperd.config.models import Config, SweepConfig
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, SweeperdError
 from sweeperd.host.clock import SystemClock
+from sweeperd.host.owner import become_owner_of
 from sweeperd.log.events import counted
+from sweeperd.log.safe_text import redact, safe_json
 from sweeperd.postgres import catalog
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sqlstate import describe
@@ -68,11 +71,13 @@ def check(
         click.echo(render(config), nl=False)
         if offline:
             return
-    lines = [_configured(config)]
+    lines = [_configured(config), *(Line("warning", "config", one) for one in config.warnings)]
     if not offline:
+        # what the daemon can read, and as whom it logs in, only its user can tell
+        become_owner_of(config.daemon.state_dir)
         lines += asyncio.run(_check_all(config))
     if as_json:
-        click.echo(json.dumps([asdict(line) for line in lines], indent=2))
+        click.echo(safe_json([_safe_fields(line) for line in lines], indent=2))
     else:
         # what --print wrote stays a file by itself
         _show(lines, err=print_merged)
@@ -88,10 +93,14 @@ def _configured(config: Config) -> Line:
     return Line("ok", "config", f"{names}: {counted(len(config.sweeps), 'sweep')}")
 
 
+def _safe_fields(line: Line) -> dict[str, str | int]:
+    return {**asdict(line), "text": redact(line.text)}
+
+
 def _show(lines: list[Line], *, err: bool) -> None:
     for line in lines:
         level = click.style(f"{line.level:8}", _COLOURS[line.level])
-        click.echo(f"{level} {line.subject}: {line.text}", err=err)
+        say(f"{line.subject}: {line.text}", label=f"{level} ", err=err)
 
 
 async def _check_all(config: Config) -> list[Line]:

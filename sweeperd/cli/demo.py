@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from sweeperd.cli.terminal import safe
 from sweeperd.config.values.durations import parse_duration
 from sweeperd.demo.server import Installation, Server
 from sweeperd.demo.stage import Stage, Tally
@@ -98,7 +99,8 @@ def _show(event: dict[str, Any], console: Console) -> None:
     name = event.pop("event", "")
     if name in {"sweep_started", "sweep_scheduled"}:
         colour = "bright_black"
-    console.print(f"{clock} {sentence(name, event)}", style=colour, markup=False)
+    text = safe(sentence(name, event))
+    console.print(f"{clock} {text}", style=colour, markup=False, emoji=False)
 
 
 def _table(tallies: list[Tally]) -> Table:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from sweeperd.cli.options import chosen, config_option
+from sweeperd.cli.terminal import say
 from sweeperd.config.files.loading import load_config
 from sweeperd.daemon.control import Request, drop_request
 from sweeperd.daemon.state.store import running_pid
@@ -39,4 +40,4 @@ def _ask(config_path: Path, request: Request) -> None:
     drop_request(state_dir, request)
     pid = running_pid(state_dir)
     when = f"the daemon (pid {pid}) does it within seconds" if pid else "done when a daemon starts"
-    click.echo(f"{request.action} {request.sweep}: {when}")
+    say(f"{request.action} {request.sweep}: {when}")

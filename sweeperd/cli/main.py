@@ -1,46 +1,25 @@
-"""The command `sweeperd`: its group, and how errors end it."""
+"""The entry point of the command line: signals first, then the command, then how errors end it."""
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import Final
 
-import click
+from sweeperd.host.early_signals import hold_signals
 
-from sweeperd import __version__
-from sweeperd.cli.check import check
-from sweeperd.cli.demo import demo
-from sweeperd.cli.hold import hold, release
-from sweeperd.cli.run import run
-from sweeperd.cli.sweep import sweep
-from sweeperd.errors import ConfigError, SweeperdError
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="sweeperd")
-def cli() -> None:
-    """Row-level TTL for any PostgreSQL: remove expired rows, safely.
-
-    \b
-    Example:
-      sweeperd check
-      sweeperd sweep --dry-run
-    """
-
-
-for command in (check, demo, hold, release, run, sweep):
-    cli.add_command(command)
+# what they do ends at a batch's edge, so a signal is never lost and never ends them at once
+_LONG_RUNNING: Final = ("run", "sweep")
+# whatever umask a shell or a service manager leaves: nothing of ours is for others to write
+_UMASK: Final = 0o027
 
 
 def main() -> None:
     """Run the command line; a user's mistake ends in words and an exit code, never a trace."""
-    try:
-        cli.main(standalone_mode=True, prog_name="sweeperd")
-    except ConfigError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
-        sys.exit(error.exit_code)
-    except SweeperdError as error:
-        click.echo(f"sweeperd: {error}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(0)
+    if sys.argv[1:2] and sys.argv[1] in _LONG_RUNNING:
+        hold_signals()
+    os.umask(os.umask(_UMASK) | _UMASK)
+    # imports take a while, in which signals already wait
+    from sweeperd.cli.endings import run_command  # noqa: PLC0415
+
+    sys.exit(run_command())

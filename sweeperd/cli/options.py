@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from sweeperd.cli.terminal import safe
 from sweeperd.config.files.loading import DEFAULT_PATH
 from sweeperd.config.models import Config, SweepConfig
 
@@ -49,7 +50,7 @@ def chosen(config: Config, names: tuple[str, ...]) -> list[SweepConfig]:
         if name not in config.sweeps:
             near = difflib.get_close_matches(name, config.sweeps, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(config.sweeps)}"
-            raise click.UsageError(f"no sweep is called {name}: {hint}")
+            raise click.UsageError(f"no sweep is called {safe(name)}: {hint}")
     if names:
         return [config.sweeps[name] for name in dict.fromkeys(names)]
     return [sweep for sweep in config.sweeps.values() if sweep.enabled]

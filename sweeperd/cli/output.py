@@ -11,6 +11,7 @@ import structlog
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from sweeperd.cli.terminal import safe
 from sweeperd.sweep.outcome.report import Listener, Report
 
 _QUIET: Final = frozenset({"batch", "waiting"})
@@ -35,7 +36,7 @@ def shown(report: Report, *, as_json: bool) -> Iterator[Listener]:
 
 @contextmanager
 def _live(report: Report, console: Console) -> Iterator[Listener]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(f"{report.sweep}: looking")
 
@@ -45,7 +46,7 @@ def _live(report: Report, console: Console) -> Iterator[Listener]:
             text = f"{report.sweep}: {report.deleted_count:,} rows, {rate:,.0f}/s"
             if event == "waiting":
                 text += f", waits: {fields['reason']}"
-            progress.update(task, description=text)
+            progress.update(task, description=safe(text))
             if event not in _QUIET:
                 _logged(event, **fields)
 
@@ -81,20 +82,26 @@ def _summary(report: Report) -> None:
     colour = {"drained": "green", "failed": "red", "held": "red"}.get(str(report.outcome), "yellow")
     console.print(f"[bold]{report.sweep}[/]: [{colour}]{report.outcome}[/]", end="")
     if report.expired_count is not None:
-        console.print(f", {report.reason}", markup=False)
+        _print(console, f", {report.reason}")
     else:
-        console.print(
+        _print(
+            console,
             f", {report.deleted_count} rows deleted, {report.skipped_count} skipped, "
-            f"{report.batches} batches, {report.duration_seconds:.1f} s"
+            f"{report.batches} batches, {report.duration_seconds:.1f} s",
         )
         if report.reason:
-            console.print(f"  {report.reason}", markup=False)
+            _print(console, f"  {report.reason}")
     if report.cutoff_time:
-        console.print(f"  cutoff {report.cutoff_time:%Y-%m-%d %H:%M:%S} UTC", markup=False)
+        _print(console, f"  cutoff {report.cutoff_time:%Y-%m-%d %H:%M:%S} UTC")
     for line in [*report.plan, *report.warnings]:
-        console.print(f"  {line}", markup=False)
+        _print(console, f"  {line}")
     if report.outcome == "held":
-        console.print(
+        _print(
+            console,
             f"  nothing was deleted; to let it go once: sweeperd sweep {report.sweep} --release",
-            markup=False,
         )
+
+
+def _print(console: Console, text: str) -> None:
+    """Print one line of any origin: neither markup nor a control character acts."""
+    console.print(safe(text), markup=False, emoji=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import uuid
 from dataclasses import dataclass
@@ -20,7 +19,10 @@ from sweeperd.config.order import in_order
 from sweeperd.daemon.state.store import StateUnreadableError, read_records
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
 from sweeperd.host.clock import SystemClock
+from sweeperd.host.owner import become_owner_of
+from sweeperd.host.permissions import refuse_exposed
 from sweeperd.host.signals import Signals, handled_signals
+from sweeperd.log.safe_text import redacted, safe_json
 from sweeperd.log.setup import configure, run_context
 from sweeperd.postgres.connect import Database
 from sweeperd.sweep.once import run_once
@@ -71,12 +73,14 @@ def sweep(
     config = load_config(config_path)
     sweeps = in_order(chosen(config, names))
     configure(config.daemon.log_level, config.daemon.log_format)
+    become_owner_of(config.daemon.state_dir)
+    refuse_exposed(config.daemon.state_dir)
     request = Request(
         dry_run, max_rows, correlation_id, release, as_json, config.daemon.state_dir / ARCHIVES
     )
     reports = asyncio.run(_sweep_all(config, sweeps, request))
     if as_json:
-        click.echo(json.dumps([report.as_dict() for report in reports], indent=2))
+        click.echo(safe_json([redacted(report.as_dict()) for report in reports], indent=2))
     sys.exit(_exit_code(reports))
 
 

@@ -42,6 +42,7 @@ Strategy = Literal["auto", "index", "heap"]
 Partitions = Literal["delete", "detach", "drop"]
 RowSecurity = Literal["off", "obey"]
 
+_MOST_ROWS: Final = 2**63 - 1  # a bigint
 DEFAULT_STATE_DIR: Final = Path("/var/lib/sweeperd")
 
 
@@ -95,8 +96,8 @@ class SweepConfig(_Frozen):
     max_batch_rows: int = Field(
         50_000, ge=1, le=1_000_000, description="Never more rows in one transaction."
     )
-    rate_limit: int | None = Field(None, ge=1, description="Rows per second.")
-    max_rows: int | None = Field(None, ge=1, description="A run's cap of rows.")
+    rate_limit: int | None = Field(None, ge=1, le=_MOST_ROWS, description="Rows per second.")
+    max_rows: int | None = Field(None, ge=1, le=_MOST_ROWS, description="A run's cap of rows.")
     lock_timeout: ServerTimeout = Field(
         timedelta(milliseconds=50), description="Of a batch's first try."
     )
@@ -202,6 +203,7 @@ class Config(_Frozen):
     databases: dict[str, DatabaseConfig] = Field(default_factory=dict)
     sweeps: dict[str, SweepConfig] = Field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 __all__ = [

@@ -21,6 +21,8 @@ from sweeperd.daemon.fleet import Fleet
 from sweeperd.daemon.state.ledger import Ledger
 from sweeperd.daemon.state.store import StateStore
 from sweeperd.errors import ConfigError
+from sweeperd.host.owner import become_owner_of
+from sweeperd.host.permissions import refuse_exposed
 from sweeperd.host.signals import handled_signals
 from sweeperd.host.systemd import connected_notifier, watchdog_interval
 from sweeperd.log.setup import configure
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from sweeperd.config.models import DatabaseConfig, SweepConfig
+    from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
     from sweeperd.daemon.fleet import Link
     from sweeperd.host.clock import Clock
     from sweeperd.host.signals import Signals
@@ -132,6 +134,8 @@ class Daemon:
         """Read the configuration, own the state directory, start the loops, be READY."""
         config = self._config = load_config(self._path)
         configure(config.daemon.log_level, config.daemon.log_format)
+        become_owner_of(config.daemon.state_dir)
+        refuse_exposed(config.daemon.state_dir)
         store = StateStore(config.daemon.state_dir)
         stack.enter_context(store.locked())
         self._notifier = stack.enter_context(connected_notifier(self._environ))
@@ -142,6 +146,7 @@ class Daemon:
             "daemon_started", version=__version__, pid=os.getpid(), sweeps=enabled,
             config=str(self._path),
         )  # fmt: skip
+        self._warn_of(config)
         self._fleet.apply(config)
         self._notifier.ready(self._status())
 
@@ -237,8 +242,13 @@ class Daemon:
         configure(config.daemon.log_level, config.daemon.log_format)
         changes = self._fleet.apply(config)
         log.info("config_reloaded", **asdict(changes))
+        self._warn_of(config)
         if tried:
             log.warning("config_needs_restart", keys=[f"daemon.{key}" for key in tried])
+
+    def _warn_of(self, config: Config) -> None:
+        for reason in config.warnings:
+            log.warning("config_exposed", reason=reason)
 
     def _reject(self, problems: list[str]) -> None:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -140,9 +140,12 @@ class Server:
         """
         # a short path: a socket's may have 107 bytes (unix(7))
         self.directory = Path(tempfile.mkdtemp(prefix="swp-", dir="/tmp"))
-        if self._account:
-            os.chown(self.directory, self._account.pw_uid, self._account.pw_gid)
         self.directory.chmod(0o755)
+        if self._account:
+            # The server makes its files here, and cannot replace those of root: the sticky bit
+            # keeps the configuration of the demo one that root may trust.
+            os.chown(self.directory, 0, self._account.pw_gid)
+            self.directory.chmod(0o1775)
         self._make_reachable()
         sync = [] if self.durable else ["--no-sync"]
         done = subprocess.run(  # noqa: S603 - our own binaries

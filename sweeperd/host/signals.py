@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from sweeperd.host.early_signals import deliver_signals, hold_signals, set_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,7 +64,9 @@ class Signals:
 def handled_signals() -> Iterator[Signals]:
     """Turn signals into events, for the daemon; the former handlers come back at the end.
 
-    Must be entered in the main thread, on the running loop.
+    Must be entered in the main thread, on the running loop. Signals that `hold_signals` made
+    wait are delivered now; at the end they wait again, for a process that ends cleanly must not
+    be ended by one more signal.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -69,9 +74,13 @@ def handled_signals() -> Iterator[Signals]:
     with stop_signals(stop) as force:
         signals = Signals(stop=stop, force=force)
         loop.add_signal_handler(signal.SIGHUP, signals.reloads.wish)
+        # in other threads they stay blocked: there they would act once the handlers are gone
+        loop.set_default_executor(ThreadPoolExecutor(initializer=hold_signals))
+        mask = deliver_signals()
         try:
             yield signals
         finally:
+            set_mask(mask)
             _restore(loop, former)
 
 

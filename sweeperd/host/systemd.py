@@ -114,5 +114,6 @@ def watchdog_interval(environ: Mapping[str, str], pid: int) -> float | None:
 
 def _one_line(text: str) -> str:
     """A newline would begin another assignment of the protocol."""
-    plain = "".join(char if char.isprintable() else " " for char in text)
+    short = text[: 2 * _LONGEST_STATUS]
+    plain = "".join(char if char.isprintable() else " " for char in short)
     return " ".join(plain.split())[:_LONGEST_STATUS]

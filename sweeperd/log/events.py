@@ -95,6 +95,7 @@ _SENTENCES: dict[str, Sentence] = {
     "config_rejected": lambda f: (
         f"The new configuration is not used, the old one stays in force{_because(f)}"
     ),
+    "config_exposed": lambda f: f"The configuration is exposed{_because(f)}",
     "config_needs_restart": _needs_restart,
     "sweep_scheduled": _scheduled,
     "sweep_started": _started,

@@ -75,9 +75,10 @@ def _field_name(key: str) -> str:
 
 
 def _field_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return one_line(text)
 
 
 def _word(value: object) -> str:
-    text = one_line(_field_text(value))
+    text = _field_text(value)
     return json.dumps(text, ensure_ascii=False) if " " in text else text

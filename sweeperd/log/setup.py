@@ -6,7 +6,6 @@ belongs to what a command prints; systemd sends both to the journal.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -20,12 +19,11 @@ import structlog
 from sweeperd.host.clock import SystemClock
 from sweeperd.log.journal import PRIORITIES, is_journal, to_journal
 from sweeperd.log.safe_text import (
-    UNSAFE_IN_JSON,
     Event,
     Processor,
     escape_event,
-    escaped,
     redact_event,
+    safe_json,
 )
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -56,7 +54,14 @@ def configure(level: Level, fmt: Format, *, stream: TextIO | None = None) -> Non
         processors.append(to_journal)
     elif shown == "console":
         processors += [_stamp("%H:%M:%S"), escape_event]
-        processors.append(structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=18))
+        processors.append(
+            structlog.dev.ConsoleRenderer(
+                colors=target.isatty(),
+                pad_event_to=18,
+                # tracebacks are text by now, and none may show the values of variables
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        )
     else:
         processors += [_stamp(None), _to_json]
     structlog.configure(
@@ -120,8 +125,7 @@ def _stamp(pattern: str | None) -> Processor:
 
 def _to_json(_logger: object, _method: str, event: Event) -> str:
     first = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
-    text = json.dumps({**first, **event}, ensure_ascii=False, default=str)
-    return UNSAFE_IN_JSON.sub(escaped, text)
+    return safe_json({**first, **event})
 
 
 class _Sink:

@@ -9,6 +9,8 @@ from enum import Enum
 
 import asyncpg
 
+from sweeperd.log.safe_text import bounded
+
 
 class Fault(Enum):
     """The reaction an error calls for."""
@@ -81,13 +83,13 @@ def _by_state(state: str) -> Fault:
 
 
 def describe(error: BaseException) -> str:
-    """Return one line a person can act on: the server's words and its SQLSTATE."""
+    """Return one line a person can act on: the server's words, cut to size, and its SQLSTATE."""
+    words = bounded(str(error)).strip().partition("\n")[0] or type(error).__name__
     if isinstance(error, asyncpg.PostgresError):
-        detail = getattr(error, "detail", None)
-        words = str(error).splitlines()[0] if str(error) else type(error).__name__
+        detail = bounded(getattr(error, "detail", None) or "")
         if detail and "\n" not in detail:
             words = f"{words}: {detail}"
         if error.server_source_function == _ROW_SECURITY_ROUTINE:
             words = f"{words}; {ROW_SECURITY_CURE}"
         return f"{words} (SQLSTATE {error.sqlstate})"
-    return f"{error}" or type(error).__name__
+    return words

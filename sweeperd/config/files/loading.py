@@ -11,9 +11,11 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from sweeperd.config.files.limits import oversized
 from sweeperd.config.files.messages import complaints, keys_of
 from sweeperd.config.files.rules import config_complaints, database_complaints, sweep_complaints
 from sweeperd.config.files.toml import KeyPath, Source, UnreadableError, dotted, read_source
+from sweeperd.config.files.trust import distrust, exposed_secrets
 from sweeperd.config.models import Config, DaemonConfig, DatabaseConfig, SweepConfig
 from sweeperd.config.values.types import NAME
 from sweeperd.config.values.wording import shown, suggestion
@@ -31,6 +33,7 @@ _TABLES: Final = ("databases", "sweeps", "daemon", "defaults")
 # what belongs to one sweep cannot be a default
 _NO_DEFAULTS: Final = ("name", "table", "column", "condition", "before")
 _OWN_KEYS: Final = ("column", "keep", "unit", "column_timezone", "where")
+_MOST_PROBLEMS: Final = 100  # nobody reads more, and each costs a search for a better word
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -57,6 +60,7 @@ class _Loading:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._more = path.parent / "conf.d"
         self._problems: list[Problem] = []
         self._hopeless: set[KeyPath] = set()
         self._origin: dict[KeyPath, Source] = {}
@@ -66,25 +70,38 @@ class _Loading:
         sources = self._read()
         for source in sources:
             self._merge(source)
-        self._refuse_nul(self._merged, ())
+        for key, message in oversized(self._merged):
+            self._tell(key, message)
+            self._hopeless.add(key)
         self._refuse_unavailable()
         config = self._build(tuple(source.path for source in sources))
         if not self._problems and config is not None:
             for key, message in config_complaints(config, self._place):
                 self._tell(key, message)
+                if self._is_full:
+                    break
+        if not self._problems and config is not None:
+            self._problems += distrust((*config.files, self._more), config.daemon.state_dir)
         if self._problems or config is None:
-            # one mistake may be met twice, in a default and in the sweep it reaches
-            once = dict.fromkeys(self._problems)
-            raise ConfigError(tuple(sorted(once, key=lambda problem: _line(problem.place))))
-        return config
+            raise ConfigError(self._told())
+        warnings = exposed_secrets(config.databases.values(), config.files)
+        return config.model_copy(update={"warnings": tuple(warnings)})
+
+    def _told(self) -> tuple[Problem, ...]:
+        # one mistake may be met twice, in a default and in the sweep it reaches
+        once = sorted(dict.fromkeys(self._problems), key=lambda problem: _line(problem.place))
+        if self._is_full:
+            more = Problem(str(self._path), "", "has more problems than these; mend them first")
+            once = [*once[:_MOST_PROBLEMS], more]
+        return tuple(once)
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._problems) >= _MOST_PROBLEMS
 
     def _read(self) -> list[Source]:
         sources: list[Source] = []
-        try:
-            more = sorted(self._path.parent.joinpath("conf.d").glob("*.toml"))
-        except OSError:
-            more = []
-        for path in (self._path, *more):
+        for path in (self._path, *self._further_files()):
             try:
                 sources.append(read_source(path))
             except UnreadableError as error:
@@ -99,6 +116,25 @@ class _Loading:
                 )
             )
         return sources
+
+    def _further_files(self) -> list[Path]:
+        try:
+            found = sorted(self._more.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            # silence would drop sweeps that were in force
+            self._problems.append(
+                Problem(
+                    str(self._more),
+                    "",
+                    f"cannot be listed: {error.strerror}; let the user sweeperd runs as read it",
+                )
+            )
+            return []
+        except ValueError:  # a NUL in the path: the main file says so
+            return []
+        return [one for one in found if one.name.endswith(".toml")]
 
     def _merge(self, source: Source) -> None:
         for table, content in source.tables.items():
@@ -117,6 +153,8 @@ class _Loading:
                 )
             else:
                 for key, value in content.items():
+                    if self._is_full:
+                        return
                     self._define(source, (table, key), value)
 
     def _define(self, source: Source, key: KeyPath, value: object) -> None:
@@ -132,20 +170,11 @@ class _Loading:
                 self._tell(key, f"{shown(name)} is no name; use 1 to 40 of a-z, 0-9, _ and -")
                 return
             if not isinstance(value, dict):
-                self._tell(key, f"{shown(value)} must be a table; write [{table}.{name}]")
+                # for a database it may be a connection string, with its password
+                seen = f"{shown(value)} " if table == "sweeps" else ""
+                self._tell(key, f"{seen}must be a table; write [{table}.{name}]")
                 return
         self._merged[table][name] = value
-
-    def _refuse_nul(self, value: object, key: KeyPath) -> None:
-        if isinstance(value, dict):
-            for name, inner in value.items():
-                self._refuse_nul(inner, (*key, str(name)))
-        elif isinstance(value, list):
-            for inner in value:
-                self._refuse_nul(inner, key)
-        elif isinstance(value, str) and "\0" in value:
-            self._tell(key, "contains a NUL character; take it out")
-            self._hopeless.add(key)
 
     def _refuse_unavailable(self) -> None:
         for table in ("databases", "sweeps"):
@@ -160,6 +189,8 @@ class _Loading:
         daemon = self._model(DaemonConfig, ("daemon",), self._merged["daemon"], {})
         databases: dict[str, DatabaseConfig] = {}
         for name, values in self._merged["databases"].items():
+            if self._is_full:
+                break
             database = self._model(DatabaseConfig, ("databases", name), values, {"name": name})
             if database is not None:
                 databases[name] = database
@@ -167,6 +198,8 @@ class _Loading:
         defaults = self._defaults()
         sweeps: dict[str, SweepConfig] = {}
         for name, values in self._merged["sweeps"].items():
+            if self._is_full:
+                break
             sweep = self._sweep(name, values, defaults)
             if sweep is not None:
                 sweeps[name] = sweep
@@ -180,6 +213,8 @@ class _Loading:
         values, good = self._merged["defaults"], {}
         known = keys_of(SweepConfig, _NO_DEFAULTS)
         for key, value in values.items():
+            if self._is_full:
+                break
             if key not in known:
                 what = "belongs to each sweep" if key in _NO_DEFAULTS else "is no known key"
                 self._tell(("defaults", key), f"{what}; {suggestion(key, known)}")
@@ -233,7 +268,9 @@ class _Loading:
         try:
             return model.model_validate({**found, **added})
         except ValidationError as error:
-            for key, message in complaints(error, found, known):
+            for key, message in complaints(error, found, known, secret=path[0] == "databases"):
+                if self._is_full:
+                    break
                 self._tell((*path, *key), message)
             return None
 

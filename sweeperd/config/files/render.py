@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from sweeperd.config.models import Config
 from sweeperd.config.values.dsn import hide_password
 from sweeperd.config.values.durations import format_duration
+from sweeperd.config.values.secret_places import PLACES, place
 from sweeperd.config.values.sizes import format_size
 from sweeperd.config.values.window import Window
 from sweeperd.config.values.wording import quoted
@@ -31,6 +32,8 @@ def _pairs(model: BaseModel) -> Iterator[str]:
             continue
         if key == "dsn":
             value = hide_password(value)
+        elif key in PLACES:
+            value = place(key, value)
         elif key == "max_replication_bytes":
             value = format_size(value)
         yield f"{key} = {_value(value)}"

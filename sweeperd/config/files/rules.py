@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from itertools import combinations
 from typing import Final
 
 from sweeperd.config.files.toml import KeyPath, dotted
@@ -118,8 +117,10 @@ def _times(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
 
 
 def _duplicates(config: Config, place: Place) -> Iterator[Complaint]:
-    for first, second in combinations(config.sweeps.values(), 2):
-        if _policy(first) == _policy(second):
+    seen: dict[tuple[object, ...], SweepConfig] = {}
+    for second in config.sweeps.values():
+        first = seen.setdefault(_policy(second), second)
+        if first is not second:
             yield (
                 ("sweeps", second.name),
                 f"sweeps the same table, column and where as {dotted(('sweeps', first.name))}"

@@ -10,11 +10,18 @@ from typing import Any, Final
 
 import tomli
 
+from sweeperd.config.files.statements import Statement, TooLargeError, statements
+from sweeperd.config.values.secret_places import HIDDEN
 from sweeperd.config.values.wording import shown
 from sweeperd.errors import Problem
+from sweeperd.host.permissions import read_file
+from sweeperd.log.safe_text import bounded
 
 KeyPath = tuple[str, ...]
-_BARE: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]{1,60}", re.ASCII)
+_PLAIN_KEY: Final = re.compile(r"[a-z_]{1,40}", re.ASCII)
+_QUOTED_KEY: Final = re.compile(r" \([^)]*\)?| '[^']{4,}'?")
+_LONGEST_REASON: Final = 200
 _LARGEST: Final = 4 * 2**20
 
 
@@ -57,39 +64,56 @@ def read_source(path: Path) -> Source:
     """Read a file.
 
     Raises:
-        UnreadableError: It is missing, unreadable, not UTF-8 or no TOML.
+        UnreadableError: It is missing, unreadable, not UTF-8, too large or too deep, or no TOML.
     """
     text = _text(path)
     try:
+        parts = list(statements(text))
         tables = tomli.loads(text)
+    except TooLargeError as error:
+        raise UnreadableError(Problem(f"{path}:{error.line}", "", str(error))) from None
     except tomli.TOMLDecodeError as error:
-        raise UnreadableError(_syntax(path, text, error)) from None
+        raise UnreadableError(_syntax(path, text, parts, error)) from None
     except RecursionError:
         raise UnreadableError(Problem(str(path), "", "nests too deeply to be read")) from None
-    return Source(path, tables, _lines(text))
+    except ValueError:
+        # a number of thousands of digits, which Python refuses to read
+        place = f"{path}:{_first_unreadable(parts)}"
+        raise UnreadableError(
+            Problem(place, "", "holds a number that is too long to be read; write a shorter one")
+        ) from None
+    return Source(path, tables, _lines(parts))
 
 
 def dotted(key: KeyPath) -> str:
-    """Return a key as TOML writes it."""
-    return ".".join(part if _BARE.fullmatch(part) else shown(part) for part in key)
+    """Return a key as TOML writes it; below a database only what looks like a key is shown."""
+    parts = [part if _BARE.fullmatch(part) else shown(part) for part in key]
+    if key[:1] == ("databases",):
+        parts[2:] = [part if _PLAIN_KEY.fullmatch(part) else HIDDEN for part in key[2:]]
+    return ".".join(parts)
 
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_LARGEST + 1)
+        content = read_file(path, _LARGEST)
     except FileNotFoundError:
         raise UnreadableError(
             Problem(str(path), "", "there is no such file; write it, or name another with --config")
         ) from None
     except OSError as error:
-        cure = "name a file" if path.is_dir() else "let the user sweeperd runs as read it"
+        cure = (
+            "let the user sweeperd runs as read it"
+            if isinstance(error, PermissionError)
+            else "name a file"
+        )
         reason = error.strerror or type(error).__name__
         raise UnreadableError(Problem(str(path), "", f"cannot be read: {reason}; {cure}")) from None
+    except ValueError:  # a NUL in the path
+        raise UnreadableError(Problem(shown(str(path)), "", "cannot be a file's name")) from None
     if len(content) > _LARGEST:
         raise UnreadableError(Problem(str(path), "", "is larger than 4 MB: that is no config"))
     try:
-        return content.decode().removeprefix("\ufeff")
+        text = content.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UnreadableError(
@@ -99,27 +123,30 @@ def _text(path: Path) -> str:
                 f"is not UTF-8 (byte 0x{content[error.start]:02x}); save the file as UTF-8",
             )
         ) from None
+    return text.replace("\r\n", "\n")
 
 
-def _syntax(path: Path, text: str, error: tomli.TOMLDecodeError) -> Problem:
+def _syntax(path: Path, text: str, parts: list[Statement], error: tomli.TOMLDecodeError) -> Problem:
     line = error.lineno
     place = f"{path}:{line}"
     if "overwrite" in error.msg or "twice" in error.msg or "Duplicate" in error.msg:
-        key, first = _given_twice(text, line)
+        key, first = _given_twice(parts, line)
         if key:
             message = f"is given twice, first in line {first}; keep one"
             return Problem(place, dotted(key), message)
     seen = text.splitlines()[line - 1 : line]
     what = error.msg[:1].lower() + error.msg[1:]
-    # what stands in the line is not shown: it may be half a password
+    # what stands in the line is not shown, nor the keys that the parser quotes: it may be half
+    # a password
+    what = _QUOTED_KEY.sub("", bounded(what, _LONGEST_REASON))
     hint = "" if seen and seen[0].strip() else " (the line is empty)"
     return Problem(place, "", f"is no valid TOML at column {error.colno}: {what}{hint}")
 
 
-def _given_twice(text: str, line: int) -> tuple[KeyPath, int]:
+def _given_twice(parts: list[Statement], line: int) -> tuple[KeyPath, int]:
     """Return the key that a line gives again, and the line of its first."""
     seen: dict[KeyPath, int] = {}
-    for number, keys in _statements(text):
+    for number, keys in _keys_by_line(parts):
         for key, new in keys:
             if key in seen and number >= line - 1 and new:
                 return key, seen[key]
@@ -127,37 +154,39 @@ def _given_twice(text: str, line: int) -> tuple[KeyPath, int]:
     return (), 0
 
 
-def _lines(text: str) -> dict[KeyPath, int]:
+def _first_unreadable(parts: list[Statement]) -> int:
+    for part in parts:
+        try:
+            tomli.loads(part.text)
+        except tomli.TOMLDecodeError:
+            continue
+        except ValueError:
+            return part.line
+    return 1
+
+
+def _lines(parts: list[Statement]) -> dict[KeyPath, int]:
     lines: dict[KeyPath, int] = {}
-    for number, keys in _statements(text):
+    for number, keys in _keys_by_line(parts):
         for key, _ in keys:
             lines.setdefault(key, number)
     return lines
 
 
-def _statements(text: str) -> Iterator[tuple[int, list[tuple[KeyPath, bool]]]]:
-    """Yield each statement's first line and its keys, each with whether it is defined there.
-
-    A statement is the shortest run of lines that is TOML by itself: the parser, not a second
-    grammar, decides where a string or an array over several lines ends.
-    """
+def _keys_by_line(parts: list[Statement]) -> Iterator[tuple[int, list[tuple[KeyPath, bool]]]]:
+    """Yield each statement's first line and its keys, each with whether it is defined there."""
     table: KeyPath = ()
-    start, pending = 0, ""
-    for number, line in enumerate(text.split("\n"), 1):
-        if not pending:
-            start = number
-        pending += line + "\n"
+    for part in parts:
         try:
-            parsed = tomli.loads(pending)
-        except tomli.TOMLDecodeError:
+            parsed = tomli.loads(part.text)
+        except (ValueError, RecursionError):
             continue
-        statement, pending = pending.strip(), ""
-        if statement.startswith("["):
+        if part.text.startswith("["):
             table = _header(parsed)
             heads = (table[: length + 1] for length in range(len(table)))
-            yield start, [(head, head == table) for head in heads]
+            yield part.line, [(head, head == table) for head in heads]
         elif parsed:
-            yield start, [((*table, *key), new) for key, new in _keys(parsed)]
+            yield part.line, [((*table, *key), new) for key, new in _keys(parsed)]
 
 
 def _header(parsed: dict[str, Any]) -> KeyPath:

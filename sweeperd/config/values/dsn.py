@@ -6,6 +6,7 @@ those) and fails late on a wrong one. So both spellings are read here.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import urllib.parse
 from typing import Any, Final
@@ -37,6 +38,7 @@ _CHOICES: Final = {
     ),
     "sslnegotiation": ("postgres", "direct"),
 }
+_RESEMBLES: Final = ("did you mean", "write the address")
 _SECRET: Final = ("password", "sslpassword")
 _HIGHEST_PORT: Final = 65535
 
@@ -97,8 +99,12 @@ def hide_password(dsn: str) -> str:
         )
     head, mark, query = dsn.partition("?")
     head = re.sub(r"^([a-z]+://[^:/@]*):[^@]*@", rf"\1:{HIDDEN}@", head)
-    query = re.sub(r"(^|&)((?:ssl)?password)=[^&]*", rf"\1\2={HIDDEN}", query)
-    return head + mark + query
+    return head + mark + "&".join(_hidden_pair(pair) for pair in query.split("&"))
+
+
+def _hidden_pair(pair: str) -> str:
+    key, equals, _ = pair.partition("=")
+    return f"{key}={HIDDEN}" if equals and urllib.parse.unquote(key) in _SECRET else pair
 
 
 def has_password(dsn: str) -> bool:
@@ -122,9 +128,9 @@ def _options(dsn: str) -> dict[str, str]:
     scheme = _SCHEME.match(dsn)
     if scheme is not None:
         if scheme.group(1) not in {"postgresql", "postgres"}:
-            raise ValueError(
-                f"has the scheme {shown(scheme.group(1))}; write postgresql://user@host:5432/name"
-            )
+            name = scheme.group(1)
+            seen = f"the scheme {shown(name)}" if name.isalpha() and name.islower() else "a scheme"
+            raise ValueError(f"has {seen}; write postgresql://user@host:5432/name")
         return _uri_options(dsn)
     if "=" not in dsn:
         raise ValueError(f"is no connection string; write {EXAMPLE}")
@@ -158,7 +164,11 @@ def _uri_options(uri: str) -> dict[str, str]:
     for pair in query.split("&") if mark else ():
         key, equals, value = pair.partition("=")
         if not equals or not key or not value:
-            raise ValueError(f"has the option {shown(key)} without a value; write {key}=VALUE")
+            name = key if key in _PASSED else "NAME"
+            raise ValueError(
+                f"has an option without a value behind its ?; write {name}=VALUE, and"
+                " percent-encode what belongs to a password: ? as %3F, & as %26"
+            )
         options["dbname" if key == "database" else _decoded(key)] = _decoded(value)
     return options
 
@@ -197,7 +207,8 @@ def _pair_options(dsn: str) -> dict[str, str]:
     while position < end:
         found = pair.match(dsn, position)
         if found is None:
-            last = f" after {list(options)[-1]}" if options else ""
+            names = [name for name in options if name in _PASSED]
+            last = f" after {names[-1]}" if names else ""
             raise ValueError(
                 f"is no key=value string{last}; write {EXAMPLE}, a value with blanks in '...'"
             )
@@ -209,10 +220,14 @@ def _pair_options(dsn: str) -> dict[str, str]:
 
 def _check_option(key: str, value: str) -> None:
     if key not in _PASSED and key not in _DROPPED:
-        raise ValueError(f"has the option {shown(key)}, which is not supported; {_near(key)}")
+        # it may be half of a password: only what resembles an option is shown
+        near = _near(key)
+        resembles = near.startswith(_RESEMBLES) and key.replace("_", "").isalpha() and key.islower()
+        seen = f"the option {shown(key)}, which" if resembles else "an option that"
+        raise ValueError(f"has {seen} is not supported; {near}")
     choices = _CHOICES.get(key)
     if choices is not None and value and value not in choices:
-        raise ValueError(f"has {key}={shown(value)}; write one of {', '.join(choices)}")
+        raise ValueError(f"has an unknown {key}; write one of {', '.join(choices)}")
 
 
 def _near(key: str) -> str:
@@ -226,11 +241,24 @@ def _check_hosts(options: dict[str, str]) -> None:
     ports = options["port"].split(",") if options.get("port") else []
     if hosts and not all(hosts):
         raise ValueError("has an empty host in its list; take the stray comma out")
+    if any(":" in host and not host.startswith("/") and not _is_address(host) for host in hosts):
+        raise ValueError('has a host with ":" in it; write its port, user and password by name')
     for port in ports:
         if not port.isascii() or not port.isdecimal() or not 0 < int(port) <= _HIGHEST_PORT:
-            raise ValueError(f"has the port {shown(port)}; a port is 1 to {_HIGHEST_PORT}")
+            number = port.isascii() and port.isdecimal() and len(port) <= len(str(_HIGHEST_PORT))
+            seen = f"the port {port}" if number else "a port that is no number"
+            raise ValueError(f"has {seen}; a port is 1 to {_HIGHEST_PORT}")
     if len(ports) > 1 and len(ports) != len(hosts):
         raise ValueError(f"has {len(ports)} ports for {len(hosts)} hosts; write one each, or one")
+
+
+def _is_address(host: str) -> bool:
+    """Whether a host is an IPv6 address, perhaps with its zone."""
+    try:
+        ipaddress.IPv6Address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _bracketed(host: str) -> str:

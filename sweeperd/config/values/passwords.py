@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 from typing import Final
 
+from sweeperd.config.values.secret_places import place
+from sweeperd.host.permissions import read_file, user_name
+
 _LARGEST: Final = 65536
 
 
@@ -22,45 +25,47 @@ def read_secret(*, file: str | None, credential: str | None, variable: str | Non
             never holds the secret.
     """
     if file is not None:
-        return _read("password_file", Path(file))
+        return _read("password_file", Path(file), place("password_file", file))
     if credential is not None:
         directory = os.environ.get("CREDENTIALS_DIRECTORY")
         if not directory:
             raise ValueError(
                 "password_credential $CREDENTIALS_DIRECTORY is not set; run as a systemd service"
-                f" with LoadCredential={credential}:PATH, or use password_file"
+                " with LoadCredential=NAME:PATH, or use password_file"
             )
-        return _read("password_credential", Path(directory, credential))
+        shown = place("password_credential", credential)
+        return _read("password_credential", Path(directory, credential), shown)
     if variable is not None:
         secret = os.environ.get(variable)
         if not secret:
             raise ValueError(
-                f"password_env the environment variable {variable} is not set; set it where"
-                " sweeperd is started"
+                f"password_env the environment variable {place('password_env', variable)} is not"
+                " set; set it where sweeperd is started"
             )
         return secret
     return None
 
 
-def _read(key: str, path: Path) -> str:
+def _read(key: str, path: Path, shown: str) -> str:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_LARGEST + 1)
+        content = read_file(path, _LARGEST)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ValueError(
-            f"{key} {path} cannot be read: {reason}; check that it exists and that the user"
-            " sweeperd runs as may read it"
+            f"{key} {shown} cannot be read: {reason}; check that it exists and that the user"
+            f" {user_name(os.geteuid())}, as whom sweeperd runs, may read it"
         ) from None
+    except ValueError:
+        raise ValueError(f"{key} cannot be a file's name") from None
     if len(content) > _LARGEST:
-        raise ValueError(f"{key} {path} is larger than {_LARGEST} bytes: that is no password")
+        raise ValueError(f"{key} {shown} is larger than {_LARGEST} bytes: that is no password")
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        raise ValueError(f"{key} {path} is not UTF-8; write the password as UTF-8") from None
+        raise ValueError(f"{key} {shown} is not UTF-8; write the password as UTF-8") from None
     secret = text.removesuffix("\n").removesuffix("\r")
     if not secret:
-        raise ValueError(f"{key} {path} is empty; write the password into it")
+        raise ValueError(f"{key} {shown} is empty; write the password into it")
     if "\0" in secret:
-        raise ValueError(f"{key} {path} contains a NUL character: that is no password")
+        raise ValueError(f"{key} {shown} contains a NUL character: that is no password")
     return secret

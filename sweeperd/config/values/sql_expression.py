@@ -127,9 +127,11 @@ class _Scan:
         return end
 
 
-# What may hold the letters ":cutoff" and not mean it, then what means it.
+# What may hold the letters ":cutoff" and not mean it, then what means it. A word may have "$" in
+# it, so it is read whole: one there begins no string.
 _CUTOFF = re.compile(
-    r"""[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$|::|(:cutoff\b)""",
+    r"""[eE]'(?:[^'\\]|\\.|'')*'|[^\W\d][\w$]*+|'(?:[^']|'')*'|"(?:[^"]|"")*\""""
+    r"""|\$(\w*)\$.*?\$\1\$|::|(:cutoff\b)""",
     re.DOTALL,
 )
 

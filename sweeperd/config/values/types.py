@@ -6,6 +6,7 @@ is the message an operator sees, so it shows the value and says what to write in
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -52,9 +53,11 @@ def _duration(value: object) -> object:
         return parse_duration(value)
     if isinstance(value, timedelta):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        raise ValueError(  # noqa: TRY004 - pydantic turns only ValueError into a complaint
-            f'{shown(value)} is a bare number; write it in quotes with its unit: "{value}s" for'
+    is_number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if is_number and not isinstance(value, bool):
+        seen = shown(value)
+        raise ValueError(
+            f'{seen} is a bare number; write it in quotes with its unit: "{seen}s" for'
             " seconds (units are ms, s, min, h, d, w)"
         )
     raise ValueError(f'{shown(value)} is no duration; write text such as "30s" or "6h"')

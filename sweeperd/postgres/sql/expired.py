@@ -135,7 +135,7 @@ class Condition:
 
 
 # A subquery, or a function that may hide one; words that only look like a function's name.
-_WORD_BEFORE_PARENTHESIS = re.compile(r'([\w"]+)\s*\(')
+_WORD_BEFORE_PARENTHESIS = re.compile(r'(?<![\w"])([\w"]++)\s*+\(')
 _NO_FUNCTIONS: Final = frozenset(
     {"and", "or", "not", "in", "any", "all", "some", "between", "like"}
 )

@@ -19,11 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from sweeperd.sweep.archive.directory import Directory
+
 _PART: Final = ".part"
 _MANIFEST: Final = ".manifest.json"
 # rows wait, locked, until they are packed: speed before size
 _LEVEL: Final = 1
 _CHUNK: Final = 1 << 20
+_LARGEST_MANIFEST: Final = 1 << 20
 _GZIP: Final = 16 + zlib.MAX_WBITS  # zlib.decompressobj: a gzip header is expected
 
 
@@ -55,20 +58,23 @@ class ArchiveFile:
 
     def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
         self.path = path
-        self._part = path.with_name(path.name + _PART)
+        self._part = path.name + _PART
         self._facts = dict(facts)
         self.mark = Mark(0, 0, hashlib.sha256())
-        self._owner = _make_directory(path.parent)
-        if path.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-        self._descriptor = _make_locked(self._part)
+        self._directory = Directory(path.parent, make=True)
         try:
-            _give(self._descriptor, self._owner)
-            # the facts must survive a crash, too
-            _write(path, {**self._facts, "complete": False}, self._owner)
+            if self._directory.exists(path.name):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            self._descriptor = _make_locked(self._directory, self._part)
+            try:
+                # the facts must survive a crash, too
+                _write(self._directory, path.name, {**self._facts, "complete": False})
+            except OSError:
+                self._directory.remove(self._part)
+                os.close(self._descriptor)
+                raise
         except OSError:
-            self._part.unlink(missing_ok=True)
-            os.close(self._descriptor)
+            self._directory.close()
             raise
 
     def append(self, lines: list[str]) -> None:
@@ -79,7 +85,8 @@ class ArchiveFile:
         """
         before = self.mark
         if os.fstat(self._descriptor).st_nlink == 0:
-            raise FileNotFoundError(errno.ENOENT, "somebody removed it", str(self._part))
+            part = str(self.path.with_name(self._part))
+            raise FileNotFoundError(errno.ENOENT, "somebody removed it", part)
         content = gzip.compress("".join(f"{line}\n" for line in lines).encode(), _LEVEL, mtime=0)
         try:
             _write_at(self._descriptor, content, before.size)
@@ -105,12 +112,13 @@ class ArchiveFile:
         """
         try:
             if self.mark.count:
-                _conclude(self.path, self._facts, self.mark, self._owner, complete=True)
+                _conclude(self._directory, self.path.name, self._facts, self.mark, complete=True)
             else:
-                self._part.unlink()
-                _manifest(self.path).unlink()
+                self._directory.remove(self._part)
+                self._directory.remove(self.path.name + _MANIFEST)
         finally:
             os.close(self._descriptor)
+            self._directory.close()
 
 
 def repair(directory: Path) -> list[Path]:
@@ -121,50 +129,60 @@ def repair(directory: Path) -> list[Path]:
     Raises:
         OSError: One cannot be read or written.
     """
-    return [path for part in sorted(directory.glob(f"*{_PART}")) for path in _repair(part)]
+    try:
+        opened = Directory(directory)
+    except FileNotFoundError:
+        return []
+    with opened:
+        parts = [name for name in opened.names() if name.endswith(_PART)]
+        return [directory / name for part in parts for name in _repair(opened, part)]
 
 
-def _make_locked(part: Path) -> int:
+def _make_locked(directory: Directory, part: str) -> int:
     """Make a file and lock it; return its descriptor.
 
     Between the two, another run's repair may have taken it for a crashed one's and removed it.
     """
     while True:
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = directory.create(part)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
             return descriptor
         os.close(descriptor)
 
 
-def _repair(part: Path) -> Iterator[Path]:
-    descriptor = os.open(part, os.O_RDWR | os.O_CLOEXEC)
+def _repair(directory: Directory, part: str) -> Iterator[str]:
+    try:
+        descriptor = directory.open(part, os.O_RDWR)
+    except FileNotFoundError:
+        return  # finished meanwhile
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return
-        if not part.exists() or os.fstat(descriptor).st_ino != part.stat().st_ino:
+        if not os.fstat(descriptor).st_nlink or not directory.exists(part):
             return  # finished meanwhile
-        path = part.with_name(part.name.removesuffix(_PART))
+        name = part.removesuffix(_PART)
         mark = _whole_members(descriptor)
         os.ftruncate(descriptor, mark.size)
         os.fsync(descriptor)
         if mark.count == 0:
-            part.unlink()
-            _manifest(path).unlink(missing_ok=True)
+            directory.remove(part)
+            directory.remove(name + _MANIFEST)
             return
-        status = os.fstat(descriptor)
-        _conclude(path, _facts(path), mark, (status.st_uid, status.st_gid), complete=False)
-        yield path
+        _conclude(directory, name, _facts(directory, name), mark, complete=False)
+        yield name
     finally:
         os.close(descriptor)
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _facts(directory: Directory, name: str) -> dict[str, Any]:
     try:
-        facts = json.loads(_manifest(path).read_text("utf-8"))
-    except (OSError, ValueError):
+        descriptor = directory.open(name + _MANIFEST)
+        with os.fdopen(descriptor, "rb") as stream:
+            facts = json.loads(stream.read(_LARGEST_MANIFEST))
+    except (OSError, ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}
 
@@ -189,42 +207,38 @@ def _whole_members(descriptor: int) -> Mark:
 
 
 def _conclude(
-    path: Path, facts: Mapping[str, Any], mark: Mark, owner: tuple[int, int], *, complete: bool
+    directory: Directory, name: str, facts: Mapping[str, Any], mark: Mark, *, complete: bool
 ) -> None:
     """Tell count and SHA-256 beside a file, and let it stand under its name."""
     told = {
         **facts,
-        "file": path.name,
+        "file": name,
         "count": mark.count,
         "bytes": mark.size,
         "sha256": mark.digest.hexdigest(),
         "complete": complete,
     }
-    _write(path, told, owner)
-    path.with_name(path.name + _PART).rename(path)
-    _sync_directory(path.parent)
+    _write(directory, name, told)
+    directory.rename(name + _PART, name)
+    directory.sync()
 
 
-def _manifest(path: Path) -> Path:
-    return path.with_name(path.name + _MANIFEST)
-
-
-def _write(path: Path, facts: Mapping[str, Any], owner: tuple[int, int]) -> None:
+def _write(directory: Directory, name: str, facts: Mapping[str, Any]) -> None:
     """Replace the manifest of a file at once, or not at all."""
-    temporary = path.with_name(f".{path.name}{_MANIFEST}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o600)
+    temporary = f".{name}{_MANIFEST}"
+    # what a crash left, or somebody laid there, is not written to
+    directory.remove(temporary)
+    descriptor = directory.create(temporary)
     try:
-        _give(descriptor, owner)
         _write_at(descriptor, f"{json.dumps(dict(facts), indent=1)}\n".encode(), 0)
         os.fsync(descriptor)
-        temporary.rename(_manifest(path))
+        directory.rename(temporary, name + _MANIFEST)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        directory.remove(temporary)
         raise
     finally:
         os.close(descriptor)
-    _sync_directory(path.parent)
+    directory.sync()
 
 
 def _write_at(descriptor: int, content: bytes, position: int) -> None:
@@ -232,32 +246,3 @@ def _write_at(descriptor: int, content: bytes, position: int) -> None:
     while view:
         written = os.pwrite(descriptor, view, position)
         view, position = view[written:], position + written
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _make_directory(directory: Path) -> tuple[int, int]:
-    """Make a directory and those above it that are missing; return whom its files belong to.
-
-    What root makes in another user's directory is given to that user: the daemon goes on there.
-    """
-    missing = [one for one in (directory, *directory.parents) if not one.exists()]
-    for one in reversed(missing):
-        one.mkdir(mode=0o700, exist_ok=True)
-        above = one.parent.stat()
-        if os.geteuid() == 0:
-            os.chown(one, above.st_uid, above.st_gid)
-        _sync_directory(one.parent)
-    status = directory.stat()
-    return status.st_uid, status.st_gid
-
-
-def _give(descriptor: int, owner: tuple[int, int]) -> None:
-    if os.geteuid() == 0:
-        os.fchown(descriptor, *owner)

@@ -6,6 +6,9 @@ import asyncio
 from dataclasses import replace
 from typing import Final
 
+import asyncpg
+
+from sweeperd.log.safe_text import bounded
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.rows import Slice, Target, Tid, Tids
 from sweeperd.postgres.sqlstate import Fault, classify, describe
@@ -19,6 +22,7 @@ from sweeperd.sweep.survey.frame import table_frame
 # A table that refuses this many rows one after the other refuses them all.
 _MOST_IN_A_ROW: Final = 100
 _MOST_NAMED: Final = 10  # in the report; the log names each
+_LONGEST_KEY: Final = 200  # characters
 _MOST_PLACES: Final = 1_000_000
 _TOO_MANY: Final = TooManyRowsError()
 
@@ -100,9 +104,7 @@ class Bisection:
 
     async def _refused(self, tid: Tid, error: Exception) -> None:
         run = self._run
-        connection = await self._session.get()
-        async with reading(connection, table_frame(self._run.sweep)):
-            key = await fetchval(connection, sql.row_key(self._target, tid, run.key_columns))
+        key = await self._key_of(tid)
         if key is None:
             return  # the application moved or deleted it meanwhile
         run.refused_rows += 1
@@ -117,3 +119,21 @@ class Bisection:
             raise RunEndError(
                 "failed", f"{table} refuses each row; the last, {key}: {words}"
             ) from error
+
+    async def _key_of(self, tid: Tid) -> str | None:
+        """Return a row's key, cut to size; None when the row has moved.
+
+        A key that cannot be read, for its bytes are no text in the client's encoding or a type's
+        output function fails, is named by its place: the row must not be refused once more.
+        """
+        connection = await self._session.get()
+        for columns in (self._run.key_columns, ()):
+            try:
+                async with reading(connection, table_frame(self._run.sweep)):
+                    key = await fetchval(connection, sql.row_key(self._target, tid, columns))
+            except (asyncpg.PostgresError, ValueError) as error:
+                if isinstance(error, asyncpg.PostgresError) and classify(error) is not Fault.ROW:
+                    raise
+            else:
+                return None if key is None else bounded(str(key), _LONGEST_KEY)
+        return f"ctid=({tid[0]},{tid[1]})"

@@ -7,12 +7,14 @@ from datetime import datetime
 from typing import Any, Final, Literal, Protocol
 
 from sweeperd.errors import EXIT_FAILED, EXIT_OK
+from sweeperd.log.safe_text import bounded
 
 HELD_FOR: Final = "held_for"  # in the memory: the kinds of doubt that the newest hold told of
 
 Outcome = Literal[
     "drained", "timed_out", "capped", "yielded", "throttled", "held", "failed", "stopped"
 ]
+_MOST_WARNINGS: Final = 100  # the state keeps the reports of many runs
 # What is left over is taken up after catch_up.
 LEFT_OVER: Final[frozenset[str]] = frozenset({"timed_out", "capped", "yielded", "throttled"})
 
@@ -35,9 +37,9 @@ class RunEndError(Exception):
         *,
         kind: str | None = None,
     ) -> None:
-        super().__init__(reason)
+        super().__init__(bounded(reason))
         self.outcome = outcome
-        self.reason = reason
+        self.reason = bounded(reason)
         self.exit_code = exit_code
         self.kind = kind
 
@@ -104,12 +106,12 @@ class Report:
         """Set the outcome once; the first word stands."""
         if self.outcome is None:
             self.outcome = outcome
-            self.reason = reason or self.reason
+            self.reason = bounded(reason or self.reason or "") or None
 
     def fail(self, error: str, exit_code: int = EXIT_FAILED) -> None:
         """Set the outcome to failed, with what failed."""
         if self.outcome is None:
-            self.error = error
+            self.error = bounded(error)
             self.exit_code = exit_code
             self.finish("failed", error)
 
@@ -123,8 +125,9 @@ class Report:
             self.finish(end.outcome, end.reason)
 
     def warn(self, text: str) -> None:
-        """Note a warning once."""
-        if text not in self.warnings:
+        """Note a warning once, cut to size."""
+        text = bounded(text)
+        if text not in self.warnings and len(self.warnings) < _MOST_WARNINGS:
             self.warnings.append(text)
 
     def as_dict(self) -> dict[str, Any]:
