@@ -7,7 +7,7 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 APT := postgresql-15 pgbouncer libsystemd-dev pkg-config gcc python3-dev python3-venv
 ENGINE_TESTS := $(addprefix tests/sweep/test_, oracle.py kill.py partitions.py predicate.py versions.py)
 .DEFAULT_GOAL := help
-.PHONY: help install test versions test-versions check fmt bench demo apt clean
+.PHONY: help install test versions test-versions test-lowest check fmt bench demo apt clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1\t/' | expand -t 18
@@ -41,6 +41,11 @@ versions: $(STAMP)  ## fetch PostgreSQL 14, 16 and 17 for the tests (needs npm)
 test-versions: versions  ## run the tests of the engine on PostgreSQL 14 to 18
 	@$(PY) -m pytest -q --versions 14,15,16,17,18 $(ENGINE_TESTS)
 
+test-lowest: $(STAMP)  ## run the quick tests with the lowest versions of the dependencies
+	@[ -x .venv-lowest/bin/python ] || $(PY) -m venv .venv-lowest
+	@$(PY) -m tests.support.lowest | .venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@PYTHONPATH=. .venv-lowest/bin/python -m pytest -q tests/config tests/daemon tests/log tests/cli
+
 check: $(STAMP)  ## lint, types, layers
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
@@ -68,4 +73,4 @@ apt:  ## install the system packages that some tests need (root)
 	@systemctl disable --now pgbouncer postgresql >/dev/null 2>&1 || true
 
 clean:  ## remove .venv and what tools leave
-	@rm -rf $(VENV) .postgres .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	@rm -rf $(VENV) .venv-lowest .postgres .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
