@@ -1,4 +1,4 @@
-"""Prints the lowest version of each dependency that pyproject.toml admits, for ``make test-lowest``."""
+"""Prints the lowest version of each dependency that pyproject.toml admits."""
 
 from __future__ import annotations
 
