@@ -19,7 +19,7 @@ Complaint = tuple[KeyPath, str]
 Place = Callable[[KeyPath], str]
 
 _PASSWORDS: Final = ("password_file", "password_credential", "password_env")
-_NOT_WITH_CONDITION: Final = ("column", "unit", "column_timezone", "keep", "where")
+_NOT_WITH_CONDITION: Final = ("column", "unit", "keep", "where")
 _NOT_WITH_PARTITIONS: Final = ("where", "condition", "archive_to", "max_rows", "max_fraction")
 
 
@@ -84,9 +84,9 @@ def _zone(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
         )
     if zone is None or unit is None or unit in {"timestamp", "date"}:
         return
-    if unit != "iso8601":
+    if unit != "iso8601" and sweep.expression_timezone is None:
         yield "column_timezone", f'means nothing with unit "{unit}"; take it out'
-    elif zone != "UTC":
+    elif unit == "iso8601" and zone != "UTC":
         yield "column_timezone", f'{shown(zone)} cannot be used with unit "iso8601"; only "UTC" can'
 
 

@@ -73,12 +73,19 @@ class BatchLimits:
     seconds: float
 
     @classmethod
-    def of(cls, application_name: str, lock_timeout: float, deadlock_seconds: float) -> BatchLimits:
+    def of(
+        cls,
+        application_name: str,
+        lock_timeout: float,
+        deadlock_seconds: float,
+        time_zone: str | None = None,
+    ) -> BatchLimits:
         """Derive the limits from the server's deadlock_timeout, seconds."""
         whole = deadlock_seconds * _DEADLOCK_SHARE
         statement = max(int(whole * _STATEMENT_SHARE * 1000), _LEAST_STATEMENT_MS)
         lock = max(min(int(lock_timeout * 1000), statement), 1)
-        return cls(Frame(application_name, lock, statement), whole * _BATCH_SHARE)
+        frame = Frame(application_name, lock, statement, time_zone=time_zone)
+        return cls(frame, whole * _BATCH_SHARE)
 
     @property
     def statement_seconds(self) -> float:

@@ -9,7 +9,7 @@ from typing import Final
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.rows import Slice, Target, Tid, Tids
 from sweeperd.postgres.sqlstate import Fault, classify, describe
-from sweeperd.postgres.transaction import Connection, fetchval, reading
+from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading
 from sweeperd.sweep.execute.batch import BatchTimeoutError, TooManyRowsError, rows_of
 from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.execute.session import Session
@@ -46,7 +46,8 @@ class Bisection:
         connection = await self._session.get()
         # without the operator's where, which may be what raises
         bare = replace(self._target, where=None)
-        async with reading(connection):
+        frame = Frame(time_zone=self._run.sweep.expression_timezone)
+        async with reading(connection, frame):
             places = await rows_of(connection, bare, part, _MOST_PLACES)
         before = self._run.report.deleted_count
         locked = 0

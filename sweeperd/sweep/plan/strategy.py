@@ -165,7 +165,8 @@ def with_read_budget(choice: Choice, server: Server) -> Choice:
 
 async def plan(connection: Connection, sweep: SweepConfig, found: Survey) -> list[Choice]:
     """Choose the strategy of each leaf."""
-    async with reading(connection, Frame(f"sweeperd:{sweep.name}")):
+    frame = Frame(f"sweeperd:{sweep.name}", time_zone=sweep.expression_timezone)
+    async with reading(connection, frame):
         estimates = await estimate(connection, found.target) if found.column else {}
         chosen = [choose(sweep, leaf, found.column, estimates) for leaf in found.leaves]
         return [with_read_budget(choice, found.server) for choice in chosen]

@@ -119,7 +119,7 @@ class ParsedExpression:
     """What an expression uses, views in its subqueries included.
 
     Attributes:
-        text: What the operator wrote.
+        pieces: What the operator wrote, cut at each ``:cutoff``.
         trees: The query as parsed, and the definition of each view in it.
         functions: By OID.
         operators: By OID.
@@ -127,7 +127,7 @@ class ParsedExpression:
         relations: OIDs of the relations it reads, the swept table's among them.
     """
 
-    text: str
+    pieces: tuple[str, ...]
     trees: tuple[Node, ...]
     functions: dict[int, Function] = field(default_factory=dict)
     operators: dict[int, Operator] = field(default_factory=dict)
@@ -157,7 +157,7 @@ async def parse(connection: Connection, table: Table, pieces: tuple[str, ...]) -
         for row in await connection.fetch(sql.VIEWS, sorted(new)):
             if row["tree"] is not None:
                 trees += _nodes(row["tree"])
-    return await _looked_up(connection, ":cutoff".join(pieces), trees, frozenset(relations))
+    return await _looked_up(connection, pieces, trees, frozenset(relations))
 
 
 async def parse_tree(connection: Connection, table: Table, pieces: tuple[str, ...]) -> Node:
@@ -205,7 +205,7 @@ def _numbers(trees: list[Node], names: tuple[str, ...]) -> set[int]:
 
 
 async def _looked_up(
-    connection: Connection, text: str, trees: list[Node], relations: frozenset[int]
+    connection: Connection, pieces: tuple[str, ...], trees: list[Node], relations: frozenset[int]
 ) -> ParsedExpression:
     several = {
         oid
@@ -238,4 +238,4 @@ async def _looked_up(
         )
         for row in await connection.fetch(sql.FUNCTIONS, sorted(called))
     }  # fmt: skip
-    return ParsedExpression(text, tuple(trees), functions, operators, types, relations)
+    return ParsedExpression(pieces, tuple(trees), functions, operators, types, relations)
