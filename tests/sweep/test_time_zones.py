@@ -26,6 +26,8 @@ CREATE FUNCTION hour_of(at timestamptz) RETURNS int STABLE LANGUAGE sql
   AS 'SELECT extract(hour FROM $1)::int';
 CREATE FUNCTION hour_in_utc(at timestamptz) RETURNS int STABLE LANGUAGE sql
   SET TimeZone = 'UTC' AS 'SELECT extract(hour FROM $1)::int';
+CREATE FUNCTION misdeclared(at timestamp) RETURNS timestamptz IMMUTABLE LANGUAGE plpgsql
+  AS 'BEGIN RETURN $1::timestamptz; END';
 CREATE FUNCTION wanted(id int) RETURNS bool STABLE LANGUAGE sql AS 'SELECT $1 > 0';
 CREATE TABLE t (
   id int PRIMARY KEY, expires_at timestamptz, made timestamptz, expire timestamp, day date,
@@ -47,6 +49,8 @@ DANGEROUS = [
     "made_utc + ttl * interval '1 second' < :cutoff",
     "made_utc + span < :cutoff",
     "expire < now()",
+    "expire < :cutoff::timestamp",
+    "day < :cutoff::date",
     "CAST(expire AS timestamptz) < now()",
     "expire < now()::timestamp",
     "expire < localtimestamp",
@@ -178,6 +182,7 @@ async def test_texts_and_intervals_are_judged_by_their_values(database: TestData
         ("(payload->'n'->>'at')::timestamptz < :cutoff", "text that names no zone"),
         ("made + left_span < :cutoff", "timestamp with time zone + interval with days"),
         ("made < :cutoff - left_span", "interval with days"),
+        ("misdeclared(expire) < :cutoff", "sampled rows differ"),
     ):
         outcome, reason, _ = await swept(database, condition)
         assert (outcome, said in reason) == ("failed", True), (condition, reason)

@@ -31,7 +31,8 @@ from sweeperd.sweep.survey.leaves import find_leaves
 from sweeperd.sweep.survey.parsed_expression import parse
 from sweeperd.sweep.survey.target import Leaf, make_target, table_of
 from sweeperd.sweep.survey.units import wrong_unit
-from sweeperd.sweep.survey.zones import Sampling, ZoneCheck, repeated_hour, zone_hold
+from sweeperd.sweep.survey.zone_check import Sampling, ZoneCheck
+from sweeperd.sweep.survey.zones import repeated_hour, zone_hold
 
 _SAMPLE_BLOCKS: Final = 64
 _SAMPLE_ROWS: Final = 10_000

@@ -186,9 +186,9 @@ class _Search:
 
     def _foreign(self, function: Function, touched: frozenset[int]) -> None:
         """Judge a function of somebody's own: what it does inside is not to be seen."""
-        if function.volatility == "i" or function.own_time_zone:
+        if function.own_time_zone:
             return
-        if touched & _TIMES:
+        if function.volatility != "i" and touched & _TIMES:
             self.found.reasons.append(
                 f"function {function.schema}.{function.name}(), which is not IMMUTABLE and "
                 "takes or returns a time"
