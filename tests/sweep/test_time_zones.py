@@ -15,6 +15,7 @@ from sweeperd.config.models import DatabaseConfig
 from sweeperd.config.values.window import find_zone
 from sweeperd.errors import SweepError
 from sweeperd.host.clock import SystemClock
+from sweeperd.postgres.sql.expired import quote
 from sweeperd.sweep.checkup import preflight
 from sweeperd.sweep.survey.zones import repeated_hour
 from tests.conftest import TestDatabase
@@ -34,6 +35,7 @@ CREATE TABLE t (
   walled wall, ttl int, span interval, zoned text, naive text, payload jsonb, at time,
   many timestamp[], naive_range tsrange, "range" tstzrange, made_utc timestamp, left_span interval
 );
+CREATE VIEW v AS SELECT id FROM t WHERE day < current_date;
 """
 ROW = """
 INSERT INTO t SELECT 1, now() - interval '1 hour', now() - interval '2 days',
@@ -96,6 +98,11 @@ DANGEROUS = [
     "'2020-01-01 00:00'::text::timestamptz < :cutoff",
     "jsonb_populate_record(NULL::t, payload) IS NOT NULL",
     "(t.*)::text LIKE '%2026%'",
+    "id IN (SELECT v.id FROM v)",
+    "(payload #>> '{n,none}' || '2020-01-01')::timestamptz < now()::timestamp",
+    "localtime > at",
+    "made < now()::timestamptz::date",
+    "id = 1 AND (made > now() OR NOT (day >= :cutoff))",
 ]
 HARMLESS = [
     "made < :cutoff",
@@ -135,6 +142,20 @@ HARMLESS = [
     "many IS NOT NULL",
     "random() >= 0",
     "clock_timestamp() > made",
+    "(payload #>> '{exp}')::timestamptz < :cutoff",
+    "(payload #>> ARRAY['exp'])::timestamptz < :cutoff",
+    "(left(naive, 16) || ' UTC')::timestamptz < :cutoff",
+    "btrim(zoned)::timestamptz < :cutoff",
+    "CASE WHEN zoned ~ '^2' THEN zoned::timestamptz < :cutoff ELSE false END",
+    "to_timestamp((payload->>'none')::bigint) < :cutoff",
+    "(payload->>'none')::numeric < extract(epoch FROM :cutoff)",
+    "made < :cutoff - 30 * interval '24 hours'",
+    "made < :cutoff - CASE WHEN id > 1 THEN interval '1 h' ELSE interval '2 h' END",
+    "pg_column_size(t.*) > 0 AND age(xmin) >= 0",
+    "made AT TIME ZONE 'Asia/Tokyo' IS NULL OR made::timestamptz(0) < :cutoff",
+    "(made, made) OVERLAPS (now(), now())",
+    "made = ANY (ARRAY['2026-01-01Z'::timestamptz, :cutoff])",
+    "(SELECT max(o.made) FROM t o) < :cutoff - interval '72 hours'",
 ]
 
 
@@ -156,7 +177,7 @@ async def test_an_expression_that_depends_on_the_time_zone_is_refused(
             outcome, reason, _ = await swept(database, condition)
             if outcome != "failed" or not reason.startswith(REFUSED) or CURE not in reason:
                 passed.append((condition, outcome, reason))
-    assert passed == []
+    assert "\n".join(map(str, passed)) == ""
     assert await database.fetchval("SELECT count(*) FROM t") == 1
 
 
@@ -171,7 +192,7 @@ async def test_an_expression_with_one_meaning_is_not_refused(database: TestDatab
             outcome, reason, _ = await swept(database, condition, dry_run=True)
             if outcome != "drained":
                 refused.append((condition, bool(rows), reason))
-    assert refused == []
+    assert "\n".join(map(str, refused)) == ""
 
 
 async def test_texts_and_intervals_are_judged_by_their_values(database: TestDatabase) -> None:
@@ -186,6 +207,53 @@ async def test_texts_and_intervals_are_judged_by_their_values(database: TestData
     ):
         outcome, reason, _ = await swept(database, condition)
         assert (outcome, said in reason) == ("failed", True), (condition, reason)
+
+
+ODD_TEXT = 'a"b {FUNCEXPR :funcid 1299} \\ (c'
+ODD_TIME = ":opfuncid 2520"
+
+
+@pytest.mark.every_server
+async def test_names_of_any_kind_are_read_as_names(database: TestDatabase) -> None:
+    text, at = quote(ODD_TEXT), quote(ODD_TIME)
+    await database.execute(
+        f'CREATE TABLE "t :funcid 2020" (gone int, {text} text, {at} timestamptz);'
+        'ALTER TABLE "t :funcid 2020" DROP COLUMN gone;'
+        f"""INSERT INTO "t :funcid 2020" VALUES ('2020-01-01 00:00', now())"""
+    )
+    table = 'public."t :funcid 2020"'
+
+    passed = await swept(database, f"{at} < :cutoff - interval '1 h'", table=table)
+    refused = await swept(database, f"{text}::timestamptz < :cutoff", table=table)
+    await database.execute(f"""UPDATE "t :funcid 2020" SET {text} = '2020-01-01 00:00Z'""")
+    zoned = await swept(database, f"{text}::timestamptz < :cutoff", table=table)
+
+    assert (passed[0], refused[0], zoned[0], zoned[2]) == ("drained", "failed", "drained", 1), (
+        passed,
+        refused,
+        zoned,
+    )
+
+
+@pytest.mark.every_server
+async def test_a_plain_role_sees_how_its_expression_is_understood(database: TestDatabase) -> None:
+    await database.execute(TABLE + ROW)
+    role = await database.role()
+    await database.execute(f"GRANT SELECT, DELETE ON t TO {role}")
+    log = database.server.directory / "log"
+
+    async def told() -> int:
+        before = log.read_text().count("LOG:  parse tree")
+        report = await sweep(
+            database.dsn_for(role), column=None, keep=None, condition="made > :cutoff"
+        )
+        assert report.outcome == "drained", report.reason
+        return log.read_text().count("LOG:  parse tree") - before
+
+    assert await told() == 2
+    await database.execute(f"GRANT SET ON PARAMETER log_min_messages TO {role}")
+    assert await told() == 0
+    await database.execute(f"REVOKE SET ON PARAMETER log_min_messages FROM {role}")
 
 
 async def test_what_depends_on_the_zone_is_named(database: TestDatabase) -> None:

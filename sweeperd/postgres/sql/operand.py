@@ -57,6 +57,8 @@ class Writer:
             return _constant(node, self.args)
         if node.tag in {"RELABELTYPE", "COERCEVIAIO"}:
             return self._cast(node)
+        if node.tag in {"ARRAYEXPR", "ARRAY"}:
+            return self._array(node)
         parts = [self.write(part) for part in node.nodes("args")]
         if node.tag in {"COALESCEEXPR", "COALESCE"}:
             return f"coalesce({', '.join(parts)})"
@@ -68,6 +70,12 @@ class Writer:
         if not own or number not in self.columns:
             raise ValueError("not a column of the swept table")
         return f"{self.table.reference}.{quote(self.columns[number])}"
+
+    def _array(self, node: Node) -> str:
+        if node.number("array_typeid") != 1009 or node.word("multidims") != "false":  # noqa: PLR2004 - text[]
+            raise ValueError("an array of this type cannot be written again")
+        parts = [self.write(part) for part in node.nodes("elements")]
+        return f"ARRAY[{', '.join(parts)}]::pg_catalog.text[]"
 
     def _cast(self, node: Node) -> str:
         kind = _SIMPLE_TYPES.get(node.number("resulttype"))
@@ -96,7 +104,25 @@ def _constant(node: Node, args: Args) -> str:
     if datum is not None and kind in {20, 23}:
         number = int.from_bytes(datum[: node.number("constlen")], "little", signed=True)
         return args.add(number, f"pg_catalog.{_SIMPLE_TYPES[kind]}")
+    if datum is not None and kind == 1009:  # noqa: PLR2004 - text[]
+        return args.add(_texts(datum), "pg_catalog.text[]")
     raise ValueError("a constant of this type cannot be written again")
+
+
+def _texts(datum: bytes) -> list[str]:
+    """Return the elements of an array of texts (array.h): of one dimension, without NULL."""
+
+    def number(at: int) -> int:
+        return int.from_bytes(datum[at : at + 4], "little")
+
+    if (number(4), number(8), number(12)) != (1, 0, 25):  # dimensions, NULLs, type of elements
+        raise ValueError("this array cannot be written again")
+    found, at = [], 24
+    for _ in range(number(16)):
+        size = number(at) >> 2
+        found.append(datum[at + 4 : at + size].decode())
+        at += (size + 3) // 4 * 4
+    return found
 
 
 def text_without_zone(

@@ -67,6 +67,8 @@ _ZONELESS_FIELDS: Final = frozenset(
 # immutable to the catalogue, and yet they count in local days
 _MISDECLARED: Final = frozenset({"age"})
 _CLOCK_TEXT: Final = frozenset({"timeofday"})
+# they look at how a value is stored, not at what it says
+_STORAGE: Final = frozenset({"pg_column_size", "pg_typeof", "pg_column_compression"})
 _MAKES_TEXT: Final = frozenset({"XMLEXPR", "JSONCONSTRUCTOREXPR", "JSONEXPR", "JSONVALUEEXPR"})
 _ZONED_TEXT: Final = re.compile(
     r"(?:\d:\d\d(?::\d\d(?:[.,]\d+)?)?|T\d{4,6}(?:\.\d+)?)\s*"
@@ -200,7 +202,7 @@ class _Search:
         misdeclared = function.name in _MISDECLARED
         if (function.volatility == "i" and not misdeclared) or not given:
             return False
-        if (function.name, len(given)) in _ZONE_GIVEN:
+        if (function.name, len(given)) in _ZONE_GIVEN or function.name in _STORAGE:
             return False
         if function.name in _FIELDS:
             name = (constant_text(given[0]) or "").lower()
