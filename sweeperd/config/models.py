@@ -67,7 +67,9 @@ class SweepConfig(_Frozen):
     column: NamedText | None = Field(None, description="The column that says when life ends.")
     unit: Unit | None = Field(None, description="What the column holds; from its type if left out.")
     column_timezone: Zone | None = Field(
-        None, description="Time zone of a timestamp or date column."
+        None,
+        description="Time zone of a timestamp or date column, and of local times in where "
+        "and condition.",
     )
     keep: Duration | None = Field(
         None, description="How long a row is kept after the column's time."
@@ -118,6 +120,12 @@ class SweepConfig(_Frozen):
     vacuum: Literal["off", "auto"] = Field(
         "off", description="VACUUM after a large run, where autovacuum will not come."
     )
+
+    @property
+    def expression_timezone(self) -> str | None:
+        """TimeZone under which where or condition is evaluated; None when there is neither."""
+        given = self.where is not None or self.condition is not None
+        return (self.column_timezone or "UTC") if given else None
 
     @property
     def archive_file(self) -> str | None:

@@ -240,6 +240,12 @@ def find_column(columns: list[Column], table: str, text: str) -> Column:
     readings = column_readings(text)
     found = [column for column in columns if column.name in readings]
     if not found:
+        last = [name for _, name in table_readings(text)[:1]]
+        if "." in text and any(column.name in last for column in columns):
+            raise SweepError(
+                f"table {table} has no column {text}",
+                cure=f"leave the table out: column = '{quote_if_needed(last[0])}'",
+            )
         close = near(text, [column.name for column in columns])
         names = close or [column.name for column in columns][:10]
         cure = f"did you mean {' or '.join(map(quote_if_needed, names))}?"

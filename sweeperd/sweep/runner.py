@@ -165,7 +165,11 @@ class Runner:
             report.warn(finding.text)
 
     def _guard(self, report: Report, found: Survey, held: Doubts, *, release: bool) -> None:
-        """Hold the run for doubts, unless they are let go; then keep what was seen."""
+        """Hold the run for doubts, unless they are let go; then keep what was seen.
+
+        Raises:
+            RunEndError: It is held, or must wait for an hour of local time to pass.
+        """
         memory = report.memory
         last = Facts.from_json(memory.get("guard"))
         left = still_held(held, memory, release=release)
@@ -177,6 +181,8 @@ class Runner:
             self._listener("sweep_released", reason=reason)
         known = last.committed_xid if last and not held else None
         memory["guard"] = replace(found.facts, committed_xid=known).as_json()
+        if found.repeated_hour:
+            raise RunEndError("throttled", found.repeated_hour)
 
     async def _remove_partitions(self, connection: Connection, run: Run, found: Survey) -> Survey:
         """Detach or drop leaves that are wholly past; return what is left to sweep."""
@@ -241,7 +247,9 @@ class Runner:
         caps = [cap for cap in (max_rows, self._sweep.max_rows) if cap is not None]
         name = f"sweeperd:{report.correlation_id[:8]}:{self._sweep.name}"
         limits = BatchLimits.of(
-            name, self._sweep.lock_timeout.total_seconds(), found.server.deadlock_seconds
+            name,
+            self._sweep.lock_timeout.total_seconds(),
+            found.server.deadlock_seconds,
         )
         limits = replace(limits, frame=table_frame(self._sweep, limits.frame))
         return Run(

@@ -21,6 +21,7 @@ def doubts(
     last = Facts.from_json(memory.get("guard"))
     found_doubts = {
         "clock": found.clock_hold,
+        "zone": found.zone_hold,
         **history_holds(found.facts, last, database.max_clock_skew),
         "survivors": _survivors(found, last),
         "fraction": fraction_hold(found.expired_share, sweep.max_fraction),

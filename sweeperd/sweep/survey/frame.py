@@ -11,4 +11,8 @@ from sweeperd.postgres.transaction import Frame
 def table_frame(sweep: SweepConfig, frame: Frame | None = None) -> Frame:
     """Return a frame, or the default one, with the sweep's name and what its settings ask for."""
     given = frame or Frame(f"sweeperd:{sweep.name}")
-    return replace(given, row_security="on" if sweep.row_security == "obey" else "off")
+    return replace(
+        given,
+        row_security="on" if sweep.row_security == "obey" else "off",
+        time_zone=sweep.expression_timezone,
+    )

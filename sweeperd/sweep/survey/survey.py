@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
@@ -18,6 +19,7 @@ from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.expired import Condition, Expired
 from sweeperd.postgres.sql.rows import Target
+from sweeperd.postgres.sql.zones import set_zone
 from sweeperd.postgres.sqlstate import Fault, classify
 from sweeperd.postgres.transaction import Connection, fetch, fetchval, reading, savepoint
 from sweeperd.sweep.survey.cascades import refuse_cascades_back
@@ -28,8 +30,11 @@ from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.identity import Identity
 from sweeperd.sweep.survey.instants import from_micros, to_micros
 from sweeperd.sweep.survey.leaves import find_leaves
+from sweeperd.sweep.survey.parsed_expression import parse
 from sweeperd.sweep.survey.target import Leaf, make_target, table_of
 from sweeperd.sweep.survey.units import wrong_unit
+from sweeperd.sweep.survey.zone_check import Sampling, ZoneCheck
+from sweeperd.sweep.survey.zones import repeated_hour, zone_hold
 
 _SAMPLE_BLOCKS: Final = 64
 _SAMPLE_ROWS: Final = 10_000
@@ -43,6 +48,8 @@ class Survey:
 
     Attributes:
         clock_hold: Why the two clocks are in doubt, or None.
+        zone_hold: Why the time zone is in doubt, or None.
+        repeated_hour: Why the expression must wait for a local hour to pass, or None.
         sampled: Rows sampled.
         expired_share: Share of the sampled rows that are expired; 0 for an empty table.
         survivors: Whether a sampled row survives; True for an empty table.
@@ -60,6 +67,8 @@ class Survey:
     columns: tuple[Column, ...]
     facts: Facts
     clock_hold: str | None
+    zone_hold: str | None
+    repeated_hour: str | None
     sampled: int
     expired_share: float
     survivors: bool
@@ -99,6 +108,9 @@ async def survey(
         root = await catalog.find_table(connection, sweep.table)
         cutoff = from_micros(server.cutoff)
         columns = await catalog.read_columns(connection, root.oid)
+        zone_doubt = await zone_hold(connection, sweep, cutoff)
+        if sweep.expression_timezone is not None:
+            await connection.execute(set_zone(sweep.expression_timezone))
         column, unit, expired = await _expiry(connection, sweep, root, columns, cutoff)
         warnings: list[str] = []
         target = make_target(table_of(root, root, whole=root.kind == "p"), expired, sweep)
@@ -114,6 +126,9 @@ async def survey(
                 if closed.row_security
                 else closed.grant("UPDATE"),
             )
+        sampling = Sampling(_percent(leaves), _SAMPLE_ROWS)
+        check = ZoneCheck(connection, target, columns, cutoff=server.cutoff, sampling=sampling)
+        await _require_one_meaning(connection, sweep, check, target)
         decides = fingerprint(sweep, unit, column.shown if column else "")
         facts = await _facts(connection, server, decides, root.oid, (elapsed, clock.boot()))
         found = Survey(
@@ -128,12 +143,38 @@ async def survey(
             columns=tuple(columns),
             facts=facts,
             clock_hold=held,
+            zone_hold=zone_doubt,
+            repeated_hour=repeated_hour(sweep, cutoff),
             sampled=0,
             expired_share=0.0,
             survivors=True,
             warnings=tuple(warnings),
         )
         return await _sampled(connection, found)
+
+
+async def _require_one_meaning(
+    connection: Connection, sweep: SweepConfig, check: ZoneCheck, target: Target
+) -> None:
+    """Pass an operator's text that means the same in all zones, or says which one is meant.
+
+    Raises:
+        SweepError: It does neither.
+    """
+    text = sweep.condition or sweep.where
+    if text is None or sweep.column_timezone is not None:
+        return
+    pieces = cut_at_cutoff(text) if sweep.condition else (text,)
+    await check.require_same(
+        "condition" if sweep.condition else "where",
+        await parse(connection, target.table, pieces),
+    )
+
+
+def _percent(leaves: Sequence[Leaf]) -> float:
+    """Return the share of the table's blocks that a sample reads."""
+    blocks = sum(leaf.blocks for leaf in leaves)
+    return 100.0 * _SAMPLE_BLOCKS / blocks if blocks > _SAMPLE_BLOCKS else 100.0
 
 
 async def _facts(
@@ -189,8 +230,7 @@ async def _sampled(connection: Connection, found: Survey) -> Survey:
         SweepError: The numbers are not times in the sweep's unit.
     """
     leaves = _spread(found.leaves)
-    blocks = sum(leaf.blocks for leaf in found.leaves)
-    percent = 100.0 * _SAMPLE_BLOCKS / blocks if blocks > _SAMPLE_BLOCKS else 100.0
+    percent = _percent(found.leaves)
     numbers = found.unit.startswith("epoch")
     sample = await _sample_leaves(connection, leaves, percent, values=numbers)
     if not sample.rows and percent < 100.0:  # noqa: PLR2004 - thinned to nothing
