@@ -102,7 +102,8 @@ async def survey(
     Raises:
         SweepError: Table, column, type, unit or privilege forbid the sweep.
     """
-    async with reading(connection, table_frame(sweep)):
+    # the zone is set once the server is known to have it
+    async with reading(connection, replace(table_frame(sweep), time_zone=None)):
         server, held = await read_clock(connection, clock, database)
         elapsed = clock.elapsed()
         root = await catalog.find_table(connection, sweep.table)
