@@ -34,7 +34,7 @@ async def preflight(
             Finding(
                 "warning",
                 f"none of {found.sampled} sampled rows would survive: a first run will be held "
-                f"until sweeperd sweep {sweep.name} --release",
+                f"until sweeperd release {sweep.name}",
             )
         )
     if not found.lockable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from sweeperd.host.clock import Clock
 from sweeperd.sweep.outcome.report import Report
@@ -17,7 +18,7 @@ async def run_once(
     stop: asyncio.Event,
     clock: Clock,
     max_rows: int | None = None,
-    release: bool = False,
+    released: Collection[str] = (),
     dry_run: bool = False,
 ) -> None:
     """Run once within ``timeout`` seconds; the report tells how it went.
@@ -35,7 +36,7 @@ async def run_once(
                 return
             report.deadline = asyncio.get_running_loop().time() + timeout
             work = runner.run(
-                session, report, stop=stop, max_rows=max_rows, release=release, dry_run=dry_run
+                session, report, stop=stop, max_rows=max_rows, released=released, dry_run=dry_run
             )
             await asyncio.wait_for(work, timeout)
     except TimeoutError:

@@ -7,7 +7,8 @@ foreground command both drive a `Runner` through `once.run_once`.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -31,8 +32,10 @@ from sweeperd.sweep.execute.pool import Crew
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.vacuum import care
 from sweeperd.sweep.guards.decide import Doubts, doubts, still_held
+from sweeperd.sweep.guards.gate import Gate
+from sweeperd.sweep.guards.hold_file import BY_GUARD, Hold, Holds, policy_of
 from sweeperd.sweep.guards.holds import note_drained
-from sweeperd.sweep.outcome.report import HELD_FOR, Listener, Report, RunEndError
+from sweeperd.sweep.outcome.report import Listener, Report, RunEndError
 from sweeperd.sweep.plan.strategy import Choice, plan
 from sweeperd.sweep.survey.dependents import surroundings
 from sweeperd.sweep.survey.facts import Facts, unguarded, was_promoted
@@ -56,6 +59,8 @@ class Runner:
         clock: The host's clocks.
         listener: Hears what happens.
         archives: The directory of file archives; below the state directory by default.
+        holds: Where a hold is looked for before each batch, and set by a guard; None where
+            nothing may hold the sweep.
     """
 
     def __init__(
@@ -66,11 +71,13 @@ class Runner:
         *,
         listener: Listener,
         archives: Path | None = None,
+        holds: Holds | None = None,
     ) -> None:
         self._sweep = sweep
         self._database = database
         self._clock = clock
         self._listener = listener
+        self._gate = Gate(holds, sweep) if holds is not None else None
         self._archives = archives or default_state_dir() / ARCHIVES
 
     def session(
@@ -86,7 +93,7 @@ class Runner:
         *,
         stop: asyncio.Event,
         max_rows: int | None = None,
-        release: bool = False,
+        released: Collection[str] = (),
         dry_run: bool = False,
     ) -> None:
         """Run once and fill the report; every end but a cancellation is told there.
@@ -96,7 +103,7 @@ class Runner:
             report: The caller's; its ``memory`` is what the last run left.
             stop: When set, the run ends at the batch's edge.
             max_rows: A cap beside the sweep's own.
-            release: Let every hold go, this once.
+            released: Kinds of reasons for which the run is not held, this once.
             dry_run: Count, and write nothing.
 
         Raises:
@@ -104,13 +111,15 @@ class Runner:
                 server, and the report tells what was committed.
         """
         try:
+            if self._gate is not None and not dry_run:
+                self._gate.check()
             connection = await session.get()
             found = await self._look(connection, report)
             held = doubts(self._sweep, self._database.config, found, report.memory)
             if dry_run or self._sweep.dry_run:
                 await self._count(connection, report, found, held)
                 return
-            self._guard(report, found, held, release=release)
+            self._guard(report, found, held, released)
             await self._look_around(connection, report, found)
             run = self._start(report, found, stop, max_rows)
             found = await self._remove_partitions(connection, run, found)
@@ -127,7 +136,7 @@ class Runner:
             if report.outcome in _WORTH_CARE:
                 await care(run, session)
         except RunEndError as end:
-            report.end(end)
+            self._end(report, end)
         except SweeperdError as error:
             report.fail(str(error), error.exit_code)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
@@ -139,8 +148,9 @@ class Runner:
         report.cutoff_time = found.cutoff
         for warning in found.warnings:
             report.warn(warning)
-        if was_promoted(found.facts, Facts.from_json(report.memory.get("guard"))):
-            self._listener("warning", reason="a standby was promoted since the last run")
+        with suppress(ValueError):  # what cannot be read holds the run, see `doubts`
+            if was_promoted(found.facts, Facts.from_json(report.memory.get("guard"))):
+                self._listener("warning", reason="a standby was promoted since the last run")
         for name in unguarded(found.facts):
             report.warn(f"not guarded, for this role cannot read it: {name}")
         return found
@@ -164,19 +174,37 @@ class Runner:
                 raise SweepError(finding.text)
             report.warn(finding.text)
 
-    def _guard(self, report: Report, found: Survey, held: Doubts, *, release: bool) -> None:
-        """Hold the run for doubts, unless they are let go; then keep what was seen.
+    def _end(self, report: Report, end: RunEndError) -> None:
+        """End the run; what a guard holds it for stays a hold until it is released."""
+        report.end(end)
+        if not end.kinds or self._gate is None:
+            return
+        hold = Hold(
+            self._sweep.name,
+            end.reason,
+            by=BY_GUARD,
+            since=self._clock.now(),
+            kinds=end.kinds,
+            policy=policy_of(self._sweep),
+        )
+        unwritten = self._gate.holds.place_or_keep(hold)
+        if unwritten:
+            report.warn(f"the hold binds this process only, it could not be written: {unwritten}")
+
+    def _guard(
+        self, report: Report, found: Survey, held: Doubts, released: Collection[str]
+    ) -> None:
+        """Hold the run for what the guards found, unless it was released; keep what was seen.
 
         Raises:
             RunEndError: It is held, or must wait for an hour of local time to pass.
         """
         memory = report.memory
-        last = Facts.from_json(memory.get("guard"))
-        left = still_held(held, memory, release=release)
+        left = still_held(held, released)
         if left:
-            memory[HELD_FOR] = sorted(held)
-            raise RunEndError("held", "; ".join(left.values()))
-        memory.pop(HELD_FOR, None)
+            raise RunEndError("held", "; ".join(left.values()), kinds=tuple(sorted(held)))
+        last = None if "state" in held else Facts.from_json(memory.get("guard"))
+        memory.pop("held_for", None)
         for reason in held.values():
             self._listener("sweep_released", reason=reason)
         known = last.committed_xid if last and not held else None
@@ -201,7 +229,7 @@ class Runner:
             await Crew(run, choices).sweep(session)
             _conclude(run)
         except RunEndError as end:
-            run.report.end(end)
+            self._end(run.report, end)
         finally:
             try:
                 await run.archive.close()
@@ -265,6 +293,7 @@ class Runner:
             table=found.target.table.quoted,
             key_columns=found.key_columns,
             lockable=found.lockable,
+            hold_gate=self._gate,
             identity=found.identity(archived=self._sweep.archive_to is not None),
         )
 

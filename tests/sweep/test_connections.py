@@ -8,6 +8,7 @@ from datetime import timedelta
 from sweeperd.config.models import DatabaseConfig
 from sweeperd.host.clock import SystemClock
 from sweeperd.postgres.connect import Database
+from sweeperd.sweep.guards.decide import GUARD_KEYS
 from sweeperd.sweep.once import run_once
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import Runner
@@ -31,7 +32,7 @@ async def _run(
         timeout=one.timeout.total_seconds(),
         stop=stop,
         clock=SystemClock(),
-        release=True,
+        released=GUARD_KEYS,
     )
     return report
 

@@ -165,5 +165,5 @@ async def _same_system(connection: Connection, run: Run) -> None:
             "held",
             f"database {run.database.name} came back as another system "
             f"({now.system_identifier}, was {known}): a restore, or another server",
-            kind="system",
+            kinds=("system",),
         )

@@ -92,7 +92,7 @@ class Identity:
                 "held",
                 f"{name} was made anew while the run was under way; nothing of this batch was "
                 "deleted; is it still the same data?",
-                kind="oid",
+                kinds=("oid",),
             )
         if row["column"] is None:  # a day's work with partitions: the next run looks again
             raise RunEndError(
