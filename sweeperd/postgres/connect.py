@@ -13,7 +13,7 @@ from sweeperd.config.models import DatabaseConfig
 from sweeperd.config.values.dsn import connect_arguments
 from sweeperd.errors import DatabaseUnreachableError
 from sweeperd.postgres.sqlstate import describe
-from sweeperd.postgres.transaction import Connection, settle
+from sweeperd.postgres.transaction import PINNED, Connection, Frame, major_version, settle
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 _CLOSE_TIMEOUT: Final = 2.0
@@ -89,7 +89,8 @@ class Database:
     async def _adopt(self, connection: Connection) -> None:
         """Set client-side codecs; a pooler needs even these reads inside a transaction."""
         try:
-            await connection.execute("BEGIN")
+            frame = Frame(read_only=True, search_path=PINNED)
+            await connection.execute(frame.begin(major_version(connection)))
             for name in _INTEGER_TYPES:
                 await connection.set_type_codec(
                     name,

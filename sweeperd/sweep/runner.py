@@ -19,7 +19,7 @@ from sweeperd.host.clock import Clock
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sqlstate import Fault, classify, describe
-from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading
+from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading, reading_rows
 from sweeperd.sweep.archive.base import Archive, NoArchive
 from sweeperd.sweep.archive.file import FileArchive
 from sweeperd.sweep.archive.table import find_archive
@@ -215,8 +215,12 @@ class Runner:
         self, connection: Connection, report: Report, found: Survey, held: Doubts
     ) -> None:
         """Count what a run would delete: bounded, in one read."""
-        frame = Frame(f"sweeperd:{self._sweep.name}", statement_timeout_ms=_DRY_RUN_MS)
-        async with reading(connection, frame):
+        frame = Frame(
+            f"sweeperd:{self._sweep.name}",
+            statement_timeout_ms=_DRY_RUN_MS,
+            search_path=found.search_path,
+        )
+        async with reading_rows(connection, frame):
             counted = sql.count(found.target, limit=_DRY_RUN_LIMIT)
             report.expired_count = await fetchval(connection, counted)
         for reason in held.values():
@@ -240,7 +244,7 @@ class Runner:
             report=report,
             stop=stop,
             server=found.server,
-            limits=limits,
+            limits=replace(limits, frame=replace(limits.frame, search_path=found.search_path)),
             max_rows=min(caps, default=None),
             table=found.target.table.quoted,
             key_columns=found.key_columns,

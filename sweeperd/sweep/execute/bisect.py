@@ -9,7 +9,7 @@ from typing import Final
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.rows import Slice, Target, Tid, Tids
 from sweeperd.postgres.sqlstate import Fault, classify, describe
-from sweeperd.postgres.transaction import Connection, fetchval, reading
+from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading_rows
 from sweeperd.sweep.execute.batch import BatchTimeoutError, TooManyRowsError, rows_of
 from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.execute.session import Session
@@ -33,6 +33,7 @@ class Bisection:
         self._target = target
         self._session = session
         self._fence = fence
+        self._frame = Frame(search_path=run.limits.frame.search_path)
 
     async def delete(self, part: Slice, lane: str, limit: int) -> int | None:
         """Delete what can go of a slice, at most ``limit`` rows.
@@ -46,7 +47,7 @@ class Bisection:
         connection = await self._session.get()
         # without the operator's where, which may be what raises
         bare = replace(self._target, where=None)
-        async with reading(connection):
+        async with reading_rows(connection, self._frame):
             places = await rows_of(connection, bare, part, _MOST_PLACES)
         before = self._run.report.deleted_count
         locked = 0
@@ -100,7 +101,7 @@ class Bisection:
     async def _refused(self, tid: Tid, error: Exception) -> None:
         run = self._run
         connection = await self._session.get()
-        async with reading(connection):
+        async with reading_rows(connection, self._frame):
             key = await fetchval(connection, sql.row_key(self._target, tid, run.key_columns))
         if key is None:
             return  # the application moved or deleted it meanwhile

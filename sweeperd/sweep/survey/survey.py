@@ -19,7 +19,15 @@ from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.expired import Condition, Expired
 from sweeperd.postgres.sql.rows import Target
 from sweeperd.postgres.sqlstate import Fault, classify
-from sweeperd.postgres.transaction import Connection, Frame, fetch, fetchval, reading, savepoint
+from sweeperd.postgres.transaction import (
+    Connection,
+    Frame,
+    fetch,
+    fetchval,
+    reading,
+    savepoint,
+    set_search_path,
+)
 from sweeperd.sweep.survey.clock import read_clock
 from sweeperd.sweep.survey.expiry import expired_rows, unit_of
 from sweeperd.sweep.survey.facts import Facts, fingerprint
@@ -27,6 +35,7 @@ from sweeperd.sweep.survey.identity import Identity
 from sweeperd.sweep.survey.instants import from_micros, to_micros
 from sweeperd.sweep.survey.leaves import find_leaves
 from sweeperd.sweep.survey.target import Leaf, make_target, table_of
+from sweeperd.sweep.survey.trust import parse_trusted
 from sweeperd.sweep.survey.units import wrong_unit
 
 _SAMPLE_BLOCKS: Final = 64
@@ -43,6 +52,7 @@ class Survey:
         expired_share: Share of the sampled rows that are expired; 0 for an empty table.
         survivors: Whether a sampled row survives; True for an empty table.
         warnings: What the operator should know.
+        search_path: Under which the statements on the table run; None is the role's own path.
     """
 
     server: Server
@@ -60,6 +70,7 @@ class Survey:
     expired_share: float
     survivors: bool
     warnings: tuple[str, ...]
+    search_path: tuple[str, ...] | None
 
     @property
     def served(self) -> bool:
@@ -122,9 +133,28 @@ async def survey(
             sampled=0,
             expired_share=0.0,
             survivors=True,
+            search_path=await _search_path(connection, sweep, root, target, warnings),
             warnings=tuple(warnings),
         )
         return await _sampled(connection, found)
+
+
+async def _search_path(
+    connection: Connection, sweep: SweepConfig, root: Relation, target: Target, warnings: list[str]
+) -> tuple[str, ...] | None:
+    """Set the path under which statements on the table run, for this transaction; return it.
+
+    Raises:
+        SweepError: The operator's text uses what a stranger may replace.
+    """
+    text = sweep.condition or sweep.where
+    if text is None:
+        await set_search_path(connection, None)
+        return None
+    pieces = cut_at_cutoff(text) if sweep.condition else (text,)
+    _, path = await parse_trusted(connection, root, target.table, pieces)
+    warnings += path.warnings()
+    return path.schemas
 
 
 async def _facts(
@@ -205,6 +235,7 @@ async def _sample(connection: Connection, target: Target, percent: float, *, val
         async with savepoint(connection):
             return (await fetch(connection, statement))[0]
     except asyncpg.PostgresError as error:
-        if target.where is None or classify(error) is not Fault.ROW:
+        writes = isinstance(error, asyncpg.ReadOnlySQLTransactionError)
+        if target.where is None or not (writes or classify(error) is Fault.ROW):
             raise
     return await _sample(connection, replace(target, where=None), percent, values=values)
