@@ -19,6 +19,12 @@ CONNECT_TIMEOUT: Final = 10.0  # seconds
 _CLOSE_TIMEOUT: Final = 2.0
 # Instants and days travel as PostgreSQL's own integers: exact, and no year is out of range.
 _INTEGER_TYPES: Final = ("timestamptz", "timestamp", "date")
+# The driver looks an array type up in the catalogues when it first meets it. It meets them all
+# here, where search_path is pinned, and never among statements on the operators' tables.
+_ARRAYS: Final = "SELECT " + ", ".join(
+    f"NULL::pg_catalog.{name}[]"
+    for name in ("bool", "int2", "int4", "int8", "numeric", "float4", "float8", "tid", "name")
+)
 
 
 class Database:
@@ -99,6 +105,7 @@ class Database:
                     decoder=lambda value: value[0],
                     format="tuple",
                 )
+            await connection.fetchrow(_ARRAYS)
             await connection.execute("COMMIT")
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise DatabaseUnreachableError(

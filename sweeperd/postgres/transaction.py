@@ -26,6 +26,8 @@ _READ_TIMEOUT_MS: Final = 5_000
 # If this process is stopped in the middle of a batch, its locks go with the session.
 _IDLE_TIMEOUT_MS: Final = 10_000
 _TRANSACTION_TIMEOUT_VERSION: Final = 17
+# As text[]: the driver would look name[] up in the catalogues, under this very path.
+_SCHEMAS: Final = "SELECT pg_catalog.current_schemas(true)::pg_catalog.text[]"
 _FENCE: Final = "SELECT pg_catalog.pg_try_advisory_xact_lock($1::pg_catalog.int8)"
 _XID: Final = "SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text"
 _STATUS: Final = "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8)"
@@ -156,7 +158,7 @@ async def set_search_path(connection: Connection, path: tuple[str, ...] | None) 
 async def own_search_path(connection: Connection) -> tuple[str, ...]:
     """Return the schemas of the role's own path that exist, in order; ends with names pinned."""
     await set_search_path(connection, None)
-    schemas = await connection.fetchval("SELECT pg_catalog.current_schemas(true)")
+    schemas = await connection.fetchval(_SCHEMAS)
     await set_search_path(connection, PINNED)
     return tuple(schemas)
 

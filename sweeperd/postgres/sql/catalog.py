@@ -32,8 +32,8 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name,
        c.relkind::text AS kind,
        n.nspname = (
            SELECT m.nspname FROM pg_class o JOIN pg_namespace m ON m.oid = o.relnamespace
-           WHERE o.relname = c.relname AND m.nspname = ANY ($2::name[])
-           ORDER BY array_position($2::name[], m.nspname) LIMIT 1) AS visible
+           WHERE o.relname = c.relname AND m.nspname = ANY ($2::text[])
+           ORDER BY array_position($2::text[], m.nspname::text) LIMIT 1) AS visible
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
