@@ -21,7 +21,7 @@ from sweeperd.host.clock import Clock
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sqlstate import Fault, classify, describe
-from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading
+from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading, reading_rows
 from sweeperd.sweep.archive.base import Archive, NoArchive
 from sweeperd.sweep.archive.file import FileArchive
 from sweeperd.sweep.archive.table import find_archive
@@ -259,9 +259,11 @@ class Runner:
     ) -> None:
         """Count what a run would delete: bounded, in one read."""
         frame = table_frame(
-            self._sweep, Frame(f"sweeperd:{self._sweep.name}", statement_timeout_ms=_DRY_RUN_MS)
+            self._sweep,
+            Frame(f"sweeperd:{self._sweep.name}", statement_timeout_ms=_DRY_RUN_MS),
+            search_path=found.search_path,
         )
-        async with reading(connection, frame):
+        async with reading_rows(connection, frame):
             counted = sql.count(found.target, limit=_DRY_RUN_LIMIT)
             report.expired_count = await fetchval(connection, counted)
         for reason in held.values():
@@ -279,7 +281,9 @@ class Runner:
             self._sweep.lock_timeout.total_seconds(),
             found.server.deadlock_seconds,
         )
-        limits = replace(limits, frame=table_frame(self._sweep, limits.frame))
+        limits = replace(
+            limits, frame=table_frame(self._sweep, limits.frame, search_path=found.search_path)
+        )
         return Run(
             sweep=self._sweep,
             database=self._database,

@@ -12,12 +12,11 @@ from sweeperd.log.safe_text import bounded
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.rows import Slice, Target, Tid, Tids
 from sweeperd.postgres.sqlstate import Fault, classify, describe
-from sweeperd.postgres.transaction import Connection, fetchval, reading
+from sweeperd.postgres.transaction import Connection, fetchval, reading_rows
 from sweeperd.sweep.execute.batch import BatchTimeoutError, TooManyRowsError, rows_of
 from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.outcome.report import RunEndError
-from sweeperd.sweep.survey.frame import table_frame
 
 # A table that refuses this many rows one after the other refuses them all.
 _MOST_IN_A_ROW: Final = 100
@@ -38,6 +37,7 @@ class Bisection:
         self._target = target
         self._session = session
         self._fence = fence
+        self._frame = table_frame(run.sweep, search_path=run.limits.frame.search_path)
 
     async def delete(self, part: Slice, lane: str, limit: int) -> int | None:
         """Delete what can go of a slice, at most ``limit`` rows.
@@ -51,7 +51,7 @@ class Bisection:
         connection = await self._session.get()
         # without the operator's where, which may be what raises
         bare = replace(self._target, where=None)
-        async with reading(connection, table_frame(self._run.sweep)):
+        async with reading_rows(connection, self._frame):
             places = await rows_of(connection, bare, part, _MOST_PLACES)
         before = self._run.report.deleted_count
         locked = 0
@@ -129,7 +129,7 @@ class Bisection:
         connection = await self._session.get()
         for columns in (self._run.key_columns, ()):
             try:
-                async with reading(connection, table_frame(self._run.sweep)):
+                async with reading_rows(connection, self._frame):
                     key = await fetchval(connection, sql.row_key(self._target, tid, columns))
             except (asyncpg.PostgresError, ValueError) as error:
                 if isinstance(error, asyncpg.PostgresError) and classify(error) is not Fault.ROW:

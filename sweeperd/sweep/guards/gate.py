@@ -53,7 +53,12 @@ class Gate:
         Raises:
             RunEndError: The sweep is held.
         """
-        lock = _open_lock(self.holds.state_dir, self.sweep.name)
+        try:
+            lock = _open_lock(self.holds.state_dir, self.sweep.name)
+        except OSError as error:
+            raise RunEndError(
+                "held", f"the lock file of batches cannot be opened: {error}"
+            ) from error
         try:
             while lock is not None and not _lock(lock, fcntl.LOCK_SH):
                 self.check()
@@ -87,7 +92,11 @@ def try_exclusive(state_dir: Path, name: str) -> bool:
 
 
 def _open_lock(state_dir: Path, name: str) -> int | None:
-    """Open the sweep's lock file; None where it cannot be made."""
+    """Open the sweep's lock file; None where it cannot be made.
+
+    Raises:
+        OSError: It is there and cannot be opened, or this process may open no more files.
+    """
     try:
         with open_directory(state_dir / LOCKS, make=state_dir.is_dir()) as directory:
             descriptor = os.open(name, _LOCK, 0o640, dir_fd=directory)
@@ -96,9 +105,7 @@ def _open_lock(state_dir: Path, name: str) -> int | None:
     except OSError as error:
         if error.errno in _CANNOT_BE_MADE:
             return None
-        raise RunEndError(
-            "held", f"the lock file {state_dir / LOCKS / name} cannot be opened: {error.strerror}"
-        ) from error
+        raise
     with suppress(OSError):
         os.fchmod(descriptor, 0o640)
     return descriptor

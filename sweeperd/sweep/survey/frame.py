@@ -8,11 +8,23 @@ from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.transaction import Frame
 
 
-def table_frame(sweep: SweepConfig, frame: Frame | None = None) -> Frame:
-    """Return a frame, or the default one, with the sweep's name and what its settings ask for."""
+def table_frame(
+    sweep: SweepConfig,
+    frame: Frame | None = None,
+    *,
+    search_path: tuple[str, ...] | None = None,
+) -> Frame:
+    """Return a frame, or the default one, with what the sweep's settings ask for.
+
+    Args:
+        sweep: The sweep.
+        frame: What else is set; the sweep's name by default.
+        search_path: Where the operator's text finds names; None for the role's own path.
+    """
     given = frame or Frame(f"sweeperd:{sweep.name}")
     return replace(
         given,
         row_security="on" if sweep.row_security == "obey" else "off",
         time_zone=sweep.expression_timezone,
+        search_path=search_path,
     )

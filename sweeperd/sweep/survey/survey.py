@@ -21,7 +21,14 @@ from sweeperd.postgres.sql.expired import Condition, Expired
 from sweeperd.postgres.sql.rows import Target
 from sweeperd.postgres.sql.zones import set_zone
 from sweeperd.postgres.sqlstate import Fault, classify
-from sweeperd.postgres.transaction import Connection, fetch, fetchval, reading, savepoint
+from sweeperd.postgres.transaction import (
+    Connection,
+    fetch,
+    fetchval,
+    reading,
+    savepoint,
+    set_search_path,
+)
 from sweeperd.sweep.survey.cascades import refuse_cascades_back
 from sweeperd.sweep.survey.clock import read_clock
 from sweeperd.sweep.survey.expiry import expired_rows, unit_of
@@ -30,8 +37,9 @@ from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.identity import Identity
 from sweeperd.sweep.survey.instants import from_micros, to_micros
 from sweeperd.sweep.survey.leaves import find_leaves
-from sweeperd.sweep.survey.parsed_expression import parse
+from sweeperd.sweep.survey.parsed_expression import ParsedExpression
 from sweeperd.sweep.survey.target import Leaf, make_target, table_of
+from sweeperd.sweep.survey.trust import TrustedPath, parse_trusted
 from sweeperd.sweep.survey.units import wrong_unit
 from sweeperd.sweep.survey.zone_check import Sampling, ZoneCheck
 from sweeperd.sweep.survey.zones import repeated_hour, zone_hold
@@ -54,6 +62,7 @@ class Survey:
         expired_share: Share of the sampled rows that are expired; 0 for an empty table.
         survivors: Whether a sampled row survives; True for an empty table.
         warnings: What the operator should know.
+        search_path: Under which the statements on the table run; None is the role's own path.
     """
 
     server: Server
@@ -73,6 +82,7 @@ class Survey:
     expired_share: float
     survivors: bool
     warnings: tuple[str, ...]
+    search_path: tuple[str, ...] | None
 
     @property
     def served(self) -> bool:
@@ -129,9 +139,14 @@ async def survey(
             )
         sampling = Sampling(_percent(leaves), _SAMPLE_ROWS)
         check = ZoneCheck(connection, target, columns, cutoff=server.cutoff, sampling=sampling)
-        await _require_one_meaning(connection, sweep, check, target)
         decides = fingerprint(sweep, unit, column.shown if column else "")
         facts = await _facts(connection, server, decides, root.oid, (elapsed, clock.boot()))
+        key_columns = await catalog.primary_key(connection, root.oid)
+        # from here on rows are read, under the path that statements on the table have
+        parsed, path = await _read_text(connection, sweep, root, target)
+        if parsed is not None and sweep.column_timezone is None:
+            await check.require_same("condition" if sweep.condition else "where", parsed)
+        warnings += path.warnings() if path is not None else []
         found = Survey(
             server=server,
             root=root,
@@ -140,7 +155,7 @@ async def survey(
             cutoff=cutoff,
             target=target,
             leaves=tuple(leaves),
-            key_columns=await catalog.primary_key(connection, root.oid),
+            key_columns=key_columns,
             columns=tuple(columns),
             facts=facts,
             clock_hold=held,
@@ -149,27 +164,29 @@ async def survey(
             sampled=0,
             expired_share=0.0,
             survivors=True,
+            search_path=path.schemas if path is not None else None,
             warnings=tuple(warnings),
         )
         return await _sampled(connection, found)
 
 
-async def _require_one_meaning(
-    connection: Connection, sweep: SweepConfig, check: ZoneCheck, target: Target
-) -> None:
-    """Pass an operator's text that means the same in all zones, or says which one is meant.
+async def _read_text(
+    connection: Connection,
+    sweep: SweepConfig,
+    root: Relation,
+    target: Target,
+) -> tuple[ParsedExpression | None, TrustedPath | None]:
+    """Parse the operator's text, if any, and set the path under which rows are read from now on.
 
     Raises:
-        SweepError: It does neither.
+        SweepError: The text uses what a stranger may replace.
     """
     text = sweep.condition or sweep.where
-    if text is None or sweep.column_timezone is not None:
-        return
+    if text is None:
+        await set_search_path(connection, None)
+        return None, None
     pieces = cut_at_cutoff(text) if sweep.condition else (text,)
-    await check.require_same(
-        "condition" if sweep.condition else "where",
-        await parse(connection, target.table, pieces),
-    )
+    return await parse_trusted(connection, root, target.table, pieces)
 
 
 def _percent(leaves: Sequence[Leaf]) -> float:
@@ -297,6 +314,7 @@ async def _sample(
         async with savepoint(connection):
             return (await fetch(connection, statement))[0]
     except asyncpg.PostgresError as error:
-        if target.where is None or classify(error) is not Fault.ROW:
+        writes = isinstance(error, asyncpg.ReadOnlySQLTransactionError)
+        if target.where is None or not (writes or classify(error) is Fault.ROW):
             raise
     return await _sample(connection, replace(target, where=None), size, values=values)
