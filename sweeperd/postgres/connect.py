@@ -12,6 +12,7 @@ import asyncpg
 from sweeperd.config.models import DatabaseConfig
 from sweeperd.config.values.dsn import Attempt, connect_attempts
 from sweeperd.errors import DatabaseUnreachableError
+from sweeperd.postgres.scram import bound_iterations
 from sweeperd.postgres.sqlstate import describe
 from sweeperd.postgres.transaction import Connection, settle
 
@@ -23,6 +24,8 @@ _CONNECT_ERRORS: Final = (
 )
 # Instants and days travel as PostgreSQL's own integers: exact, and no year is out of range.
 _INTEGER_TYPES: Final = ("timestamptz", "timestamp", "date")
+
+bound_iterations()
 
 
 class Database:

@@ -175,8 +175,13 @@ def hide_password(dsn: str) -> str:
         )
     head, mark, query = dsn.partition("?")
     head = re.sub(r"^([a-z]+://[^:/@]*):[^@]*@", rf"\1:{HIDDEN}@", head)
-    query = re.sub(r"(^|&)((?:ssl)?password)=[^&]*", rf"\1\2={HIDDEN}", query)
+    query = "&".join(_hidden_pair(pair) for pair in query.split("&"))
     return head + mark + query
+
+
+def _hidden_pair(pair: str) -> str:
+    key = pair.partition("=")[0]
+    return f"{key}={HIDDEN}" if _decoded(key) in _SECRET else pair
 
 
 def has_password(dsn: str) -> bool:
@@ -236,7 +241,9 @@ def _uri_options(uri: str) -> dict[str, str]:
     for pair in query.split("&") if mark else ():
         key, equals, value = pair.partition("=")
         if not equals or not key or not value:
-            raise ValueError(f"has the option {shown(key)} without a value; write {key}=VALUE")
+            raise ValueError(  # what has no value may be the rest of a password
+                "has an option without a value; write NAME=VALUE, in a password ? as %3F, & as %26"
+            )
         options["dbname" if key == "database" else _decoded(key)] = _decoded(value)
     return options
 
