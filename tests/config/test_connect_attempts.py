@@ -69,3 +69,18 @@ def test_prefer_standby_passes_over_the_hosts_twice() -> None:
 
 def test_a_session_that_the_server_ended_under_the_driver_is_lost() -> None:
     assert classify(asyncpg.InternalClientError("cannot switch to state 12")) is Fault.LOST
+
+
+def test_hosts_are_tried_in_order_unless_load_balancing_is_random() -> None:
+    listed = [f"h{number}" for number in range(20)]
+    dsn = f"dbname=d host={','.join(listed)} load_balance_hosts="
+
+    def tried(balance: str) -> list[str]:
+        return [
+            attempt.dsn.partition("host=")[2].partition("&")[0]
+            for attempt in connect_attempts(dsn + balance, {})
+        ]
+
+    assert tried("disable") == listed
+    assert sorted(tried("random")) == sorted(listed)
+    assert any(tried("random") != listed for _ in range(3))

@@ -7,6 +7,7 @@ those) and fails late on a wrong one. So both spellings are read here.
 from __future__ import annotations
 
 import os
+import random
 import re
 import urllib.parse
 from dataclasses import dataclass, field
@@ -33,7 +34,14 @@ _DROPPED: Final = frozenset(
     {
         *("application_name", "fallback_application_name", "client_encoding", "connect_timeout"),
         *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
-        *("tcp_user_timeout", "sslcompression", "sslsni", "gssencmode", "channel_binding"),
+        *(
+            "tcp_user_timeout",
+            "sslcompression",
+            "sslsni",
+            "gssencmode",
+            "channel_binding",
+            "load_balance_hosts",
+        ),
     }
 )
 _CHOICES: Final = {
@@ -44,6 +52,7 @@ _CHOICES: Final = {
     "sslnegotiation": ("postgres", "direct"),
     "gssencmode": ("disable", "prefer", "require"),
     "channel_binding": ("disable", "prefer", "require"),
+    "load_balance_hosts": ("disable", "random"),
 }
 # Values of an option that the driver cannot honour.
 _REFUSED: Final = {
@@ -104,12 +113,15 @@ def connect_attempts(dsn: str, environ: Mapping[str, str] = os.environ) -> tuple
     hosts = (options.get("host") or SOCKET_DIRECTORY).split(",")
     ports = (options.get("port") or "5432").split(",")
     ports = ports * len(hosts) if len(ports) == 1 else ports
+    servers = list(zip(hosts, ports, strict=True))
+    if options.get("load_balance_hosts") == "random":
+        random.shuffle(servers)
     wanted = options.get("target_session_attrs", "any")
     passes = ("standby", "any") if wanted == "prefer-standby" else (wanted,)
     return tuple(
         _attempt(options | {"host": host, "port": port, "target_session_attrs": state})
         for state in passes
-        for host, port in zip(hosts, ports, strict=True)
+        for host, port in servers
     )
 
 
