@@ -10,13 +10,18 @@ from typing import Final
 import asyncpg
 
 from sweeperd.config.models import DatabaseConfig
-from sweeperd.config.values.dsn import connect_arguments
+from sweeperd.config.values.dsn import Attempt, connect_attempts
 from sweeperd.errors import DatabaseUnreachableError
+from sweeperd.postgres.scram import bound_iterations
 from sweeperd.postgres.sqlstate import describe
 from sweeperd.postgres.transaction import PINNED, Connection, Frame, major_version, settle
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 _CLOSE_TIMEOUT: Final = 2.0
+_CONNECT_ERRORS: Final = (
+    *(OSError, TimeoutError),
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
+)
 # Instants and days travel as PostgreSQL's own integers: exact, and no year is out of range.
 _INTEGER_TYPES: Final = ("timestamptz", "timestamp", "date")
 # The driver looks an array type up in the catalogues when it first meets it. It meets them all
@@ -25,6 +30,8 @@ _ARRAYS: Final = "SELECT " + ", ".join(
     f"NULL::pg_catalog.{name}[]"
     for name in ("bool", "int2", "int4", "int8", "numeric", "float4", "float8", "tid", "name")
 )
+
+bound_iterations()
 
 
 class Database:
@@ -74,52 +81,66 @@ class Database:
         Raises:
             DatabaseUnreachableError: Not there, refused, or login failed.
         """
-        arguments = connect_arguments(self.config.dsn)
-        password = self.config.password()
-        if password is not None:
-            arguments["password"] = password
         try:
-            connection = await asyncpg.connect(
-                **arguments, timeout=CONNECT_TIMEOUT, statement_cache_size=0
-            )
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise DatabaseUnreachableError(
-                f"database {self.name}: {self._why(error)}", cure=_cure(error)
-            ) from error
+            attempts = connect_attempts(self.config.dsn)
         except ValueError as error:
             raise DatabaseUnreachableError(
-                f"database {self.name}: the dsn cannot be used: {error}", cure="correct the dsn"
+                f"database {self.name}: the dsn {error}", cure="correct the dsn"
             ) from error
+        password = self.config.password()
+        failure: DatabaseUnreachableError | None = None
+        for attempt in attempts:
+            try:
+                return await self._try(attempt, password)
+            except DatabaseUnreachableError as error:
+                failure = failure or error
+                if isinstance(error.__cause__, asyncpg.InvalidAuthorizationSpecificationError):
+                    break  # libpq tries no further host after a refused login
+        assert failure is not None  # noqa: S101 - there is at least one host
+        raise failure
+
+    async def _try(self, attempt: Attempt, password: str | None) -> Connection:
+        """Log in to one host; nothing in it lasts longer than its limit."""
+        limit = attempt.timeout or CONNECT_TIMEOUT
+        connection: Connection | None = None
         try:
-            await self._adopt(connection)
-        except BaseException:
-            connection.terminate()
+            async with asyncio.timeout(limit):
+                connection = await asyncpg.connect(
+                    attempt.dsn, password=password, timeout=limit, statement_cache_size=0
+                )
+                await self._adopt(connection)
+        except BaseException as error:
+            if connection is not None:
+                connection.terminate()
+            if isinstance(error, _CONNECT_ERRORS):
+                raise DatabaseUnreachableError(
+                    f"database {self.name}: {self._why(error, limit)}", cure=_cure(error)
+                ) from error
+            if isinstance(error, ValueError):
+                raise DatabaseUnreachableError(
+                    f"database {self.name}: the dsn cannot be used: {error}", cure="correct the dsn"
+                ) from error
             raise
         return connection
 
     async def _adopt(self, connection: Connection) -> None:
         """Set client-side codecs; a pooler needs even these reads inside a transaction."""
-        try:
-            frame = Frame(read_only=True, search_path=PINNED)
-            await connection.execute(frame.begin(major_version(connection)))
-            for name in _INTEGER_TYPES:
-                await connection.set_type_codec(
-                    name,
-                    schema="pg_catalog",
-                    encoder=lambda value: (value,),
-                    decoder=lambda value: value[0],
-                    format="tuple",
-                )
-            await connection.fetchrow(_ARRAYS)
-            await connection.execute("COMMIT")
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise DatabaseUnreachableError(
-                f"database {self.name}: {self._why(error)}", cure=_cure(error)
-            ) from error
+        frame = Frame(read_only=True, search_path=PINNED)
+        await connection.execute(frame.begin(major_version(connection)))
+        for name in _INTEGER_TYPES:
+            await connection.set_type_codec(
+                name,
+                schema="pg_catalog",
+                encoder=lambda value: (value,),
+                decoder=lambda value: value[0],
+                format="tuple",
+            )
+        await connection.fetchrow(_ARRAYS)
+        await connection.execute("COMMIT")
 
-    def _why(self, error: BaseException) -> str:
+    def _why(self, error: BaseException, limit: float) -> str:
         if isinstance(error, TimeoutError):
-            return f"no answer within {CONNECT_TIMEOUT:.0f} s"
+            return f"no answer within {limit:.0f} s"
         if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
             return f"login refused: {describe(error)}"
         return f"cannot connect: {describe(error)}"

@@ -55,7 +55,11 @@ def classify(error: BaseException) -> Fault:
     """
     if isinstance(error, asyncpg.PostgresError):
         return _by_state(error.sqlstate or "XX000")
-    if isinstance(error, OSError | asyncpg.InterfaceError | TimeoutError | EOFError):
+    # an InternalClientError is what the driver raises when the server ends a session under it
+    if isinstance(
+        error,
+        OSError | asyncpg.InterfaceError | asyncpg.InternalClientError | TimeoutError | EOFError,
+    ):
         return Fault.LOST
     return Fault.FATAL
 

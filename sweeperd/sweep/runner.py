@@ -292,7 +292,7 @@ class Runner:
             report=report,
             stop=stop,
             server=found.server,
-            limits=limits,
+            limits=replace(limits, frame=frame),
             max_rows=min(caps, default=None),
             table=found.target.table.quoted,
             key_columns=found.key_columns,

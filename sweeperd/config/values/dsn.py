@@ -7,11 +7,18 @@ those) and fails late on a wrong one. So both spellings are read here.
 from __future__ import annotations
 
 import ipaddress
+import os
+import random
 import re
 import urllib.parse
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
+from sweeperd.config.values.service_file import service_options
 from sweeperd.config.values.wording import shown, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HIDDEN: Final = "***"
 EXAMPLE: Final = '"postgresql://user@host:5432/name" or "host=... user=... dbname=..."'
@@ -28,7 +35,14 @@ _DROPPED: Final = frozenset(
     {
         *("application_name", "fallback_application_name", "client_encoding", "connect_timeout"),
         *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
-        *("tcp_user_timeout", "sslcompression", "sslsni", "gssencmode", "load_balance_hosts"),
+        *(
+            "tcp_user_timeout",
+            "sslcompression",
+            "sslsni",
+            "gssencmode",
+            "channel_binding",
+            "load_balance_hosts",
+        ),
     }
 )
 _CHOICES: Final = {
@@ -37,17 +51,54 @@ _CHOICES: Final = {
         *("any", "primary", "standby", "read-write", "read-only", "prefer-standby"),
     ),
     "sslnegotiation": ("postgres", "direct"),
+    "gssencmode": ("disable", "prefer", "require"),
+    "channel_binding": ("disable", "prefer", "require"),
+    "load_balance_hosts": ("disable", "random"),
 }
 _RESEMBLES: Final = ("did you mean", "write the address")
+# Values of an option that the driver cannot honour.
+_REFUSED: Final = {
+    "gssencmode": ("require", "sslmode=verify-full"),
+    "channel_binding": ("require", "sslmode=verify-full"),
+}
+# Variables of libpq that name the server or its protection, and their options.
+_VARIABLES: Final = {
+    "PGHOST": "host",
+    "PGPORT": "port",
+    "PGDATABASE": "dbname",
+    "PGUSER": "user",
+    "PGTARGETSESSIONATTRS": "target_session_attrs",
+    "PGCONNECT_TIMEOUT": "connect_timeout",
+    "PGGSSENCMODE": "gssencmode",
+    "PGCHANNELBINDING": "channel_binding",
+}
+_REFUSED_VARIABLES: Final = ("PGHOSTADDR", "PGREQUIREAUTH", "PGREQUIREPEER", "PGLOADBALANCEHOSTS")
+SOCKET_DIRECTORY: Final = "/var/run/postgresql"  # where Debian's libpq looks without a host
 _SECRET: Final = ("password", "sslpassword")
 _HIGHEST_PORT: Final = 65535
 
 
-def connect_arguments(dsn: str) -> dict[str, Any]:
-    """Return keyword arguments for ``asyncpg.connect`` that mean what libpq reads.
+@dataclass(frozen=True)
+class Attempt:
+    """One host to try.
+
+    Attributes:
+        dsn: What the driver is given; names one host.
+        timeout: ``connect_timeout`` in seconds; None if the dsn sets no limit.
+    """
+
+    dsn: str = field(repr=False)
+    timeout: int | None
+
+
+def connect_attempts(dsn: str, environ: Mapping[str, str] = os.environ) -> tuple[Attempt, ...]:
+    """Return one attempt for each host, in libpq's order.
+
+    Each host is tried by itself, so that each has its own time and its own password.
 
     Args:
-        dsn: A URI or a key=value string.
+        dsn: A URI or a key=value string; a service and environment variables complete it.
+        environ: The environment variables.
 
     Raises:
         ValueError: It cannot be used; the text never holds a password.
@@ -55,14 +106,53 @@ def connect_arguments(dsn: str) -> dict[str, Any]:
     problem = check_dsn(dsn)
     if problem is not None:
         raise ValueError(problem)
-    options = _options(dsn)
-    if _is_uri(dsn) and not _DROPPED & options.keys():
-        return {"dsn": dsn}
+    options = _completed(_options(dsn), environ)
+    for key, value in options.items():
+        _check_option(key, value)
+    _check_hosts(options)
+    if not options.get("dbname"):
+        raise ValueError("names no database; add dbname=NAME, or /NAME to a URI")
+    hosts = (options.get("host") or SOCKET_DIRECTORY).split(",")
+    ports = (options.get("port") or "5432").split(",")
+    ports = ports * len(hosts) if len(ports) == 1 else ports
+    servers = list(zip(hosts, ports, strict=True))
+    if options.get("load_balance_hosts") == "random":
+        random.shuffle(servers)
+    wanted = options.get("target_session_attrs", "any")
+    passes = ("standby", "any") if wanted == "prefer-standby" else (wanted,)
+    return tuple(
+        _attempt(options | {"host": host, "port": port, "target_session_attrs": state})
+        for state in passes
+        for host, port in servers
+    )
+
+
+def _attempt(options: dict[str, str]) -> Attempt:
     passed = {key: value for key, value in options.items() if key in _PASSED and value}
-    if "host" in passed:
-        passed["host"] = ",".join(_bracketed(host) for host in passed["host"].split(","))
+    passed["host"] = _bracketed(passed["host"])
     query = urllib.parse.urlencode(passed, quote_via=urllib.parse.quote, safe="")
-    return {"dsn": f"postgresql://?{query}" if query else "postgresql://"}
+    limit = int(options.get("connect_timeout") or 0)
+    return Attempt(f"postgresql://?{query}", limit if limit > 0 else None)
+
+
+def _completed(options: dict[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Add what a service, and then the environment, says about what the dsn leaves out."""
+    service = options.get("service") or environ.get("PGSERVICE")
+    if service:
+        options = service_options(service, environ) | options
+    options.pop("service", None)
+    for variable, key in _VARIABLES.items():
+        value = environ.get(variable)
+        if value and not options.get(key):
+            try:
+                _check_option(key, value)
+            except ValueError as error:
+                raise ValueError(f"and ${variable} do not fit: it {error}") from None
+            options[key] = value
+    for variable in _REFUSED_VARIABLES:
+        if environ.get(variable):
+            raise ValueError(f"cannot honour ${variable}; unset it where sweeperd is started")
+    return options
 
 
 def check_dsn(dsn: str) -> str | None:
@@ -228,6 +318,12 @@ def _check_option(key: str, value: str) -> None:
     choices = _CHOICES.get(key)
     if choices is not None and value and value not in choices:
         raise ValueError(f"has an unknown {key}; write one of {', '.join(choices)}")
+    if key in _REFUSED and value == _REFUSED[key][0]:
+        raise ValueError(
+            f"has {key}={value}, which the driver cannot do; use {_REFUSED[key][1]} instead"
+        )
+    if key == "connect_timeout" and value and not re.fullmatch(r"-?[0-9]{1,9}", value):
+        raise ValueError("has a connect_timeout that is not whole seconds; write a number")
 
 
 def _near(key: str) -> str:

@@ -17,6 +17,7 @@ from sweeperd.sweep.execute.batch import BatchTimeoutError, TooManyRowsError, ro
 from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.outcome.report import RunEndError
+from sweeperd.sweep.survey.frame import table_frame
 
 # A table that refuses this many rows one after the other refuses them all.
 _MOST_IN_A_ROW: Final = 100
