@@ -281,9 +281,7 @@ class Runner:
             self._sweep.lock_timeout.total_seconds(),
             found.server.deadlock_seconds,
         )
-        limits = replace(
-            limits, frame=table_frame(self._sweep, limits.frame, search_path=found.search_path)
-        )
+        frame = table_frame(self._sweep, limits.frame, search_path=found.search_path)
         return Run(
             sweep=self._sweep,
             database=self._database,
