@@ -110,9 +110,13 @@ class TidRange:
         IS TRUE hides the column's index from the planner, which under stale statistics would
         read every expired entry for each block range.
         """
+        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+
+    def limits(self, target: Target, args: Args) -> str:
+        """Return the slice's own limits."""
         ctid = f"{target.table.reference}.ctid"
         low, high = args.add(self.low, "tid"), args.add(self.high, "tid")
-        return f"{ctid} >= {low} AND {ctid} < {high} AND ({target.condition(args)}) IS TRUE"
+        return f"{ctid} >= {low} AND {ctid} < {high}"
 
 
 @dataclass(frozen=True)
@@ -143,10 +147,11 @@ class Tids:
 
     def narrow(self, target: Target, args: Args) -> str:
         """Return the condition of this slice, the expired predicate included."""
-        places = args.add(list(self.tids), "tid[]")
-        return (
-            f"{target.table.reference}.ctid = ANY({places}) AND ({target.condition(args)}) IS TRUE"
-        )
+        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+
+    def limits(self, target: Target, args: Args) -> str:
+        """Return the slice's own limits."""
+        return f"{target.table.reference}.ctid = ANY({args.add(list(self.tids), 'tid[]')})"
 
 
 Slice = TidRange | KeyRange | Tids
@@ -207,6 +212,16 @@ def places(target: Target, part: Slice, *, limit: int) -> Statement:
     return Statement(
         f"SELECT {target.table.reference}.ctid FROM {target.table.source} "
         f"WHERE {part.narrow(target, args)} LIMIT {args.add(limit, 'bigint')}",
+        tuple(args),
+    )
+
+
+def places_unjudged(target: Target, part: TidRange | Tids, *, limit: int) -> Statement:
+    """Return the places of all rows of a slice, expired or not: nothing of theirs is read."""
+    args = Args()
+    return Statement(
+        f"SELECT {target.table.reference}.ctid FROM {target.table.source} "
+        f"WHERE {part.limits(target, args)} LIMIT {args.add(limit, 'bigint')}",
         tuple(args),
     )
 

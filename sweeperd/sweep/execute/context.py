@@ -17,6 +17,7 @@ from sweeperd.postgres.sql.rows import Slice, Table, Target
 from sweeperd.postgres.transaction import CommitUnknownError, Connection
 from sweeperd.sweep.archive.base import Archive, NoArchive
 from sweeperd.sweep.execute.batch import BatchLimits, Deleted, Work, delete_slice, run_batch
+from sweeperd.sweep.execute.turns import Turns
 from sweeperd.sweep.outcome.report import Listener, Report, RunEndError
 from sweeperd.sweep.survey.identity import Identity
 
@@ -30,6 +31,7 @@ class Run:
         table: The swept table's qualified, quoted name; part of every fence's key.
         gone: Rows deleted by table, since anybody looked at what they left behind.
         skip_locked: A lock conflict was met: for the rest of the run nobody is waited for.
+        turns: Ends the run when one of its loops spins.
     """
 
     sweep: SweepConfig
@@ -52,6 +54,7 @@ class Run:
     locked_rows: dict[str, int] = field(default_factory=dict)
     refused_rows: int = 0
     gone: dict[Table, int] = field(default_factory=dict)
+    turns: Turns = field(default_factory=Turns)
     _touched: dict[Connection, Counter[Table]] = field(default_factory=dict)
     _reserved: int = 0
     _next_start: float = 0.0
@@ -65,6 +68,7 @@ class Run:
         """
         self.check()
         while (ahead := self._next_start - self.clock.elapsed()) > 0:
+            self.turns.turn(self._why)
             await self.wait(self._why, ahead)
             self.check()
 
@@ -110,6 +114,7 @@ class Run:
 
     async def batch(self, connection: Connection, fence: int, work: Work) -> Deleted:
         """Run ``work`` as one batch of this run; see `run_batch`."""
+        self.turns.statement()
         self._touched[connection] = Counter()
         self.archive.begin(connection)
         try:
@@ -189,6 +194,7 @@ class Run:
 
     async def wait(self, reason: str, seconds: float) -> None:
         """Wait outside any transaction; a stop ends the wait."""
+        self.turns.wait()
         self.listener("waiting", reason=reason, seconds=seconds)
         begun = self.clock.elapsed()
         waits = {
@@ -210,3 +216,10 @@ class Run:
             lanes.pop(lane, None)
         else:
             lanes[lane] = cursor
+
+    def forget_lanes(self) -> None:
+        """Drop all cursors at the end of a whole pass: the next begins with all rows.
+
+        Other numbers of workers leave cursors of lanes that no longer exist.
+        """
+        self.report.memory.pop("lanes", None)
