@@ -302,6 +302,7 @@ class Runner:
 
 def _conclude(run: Run) -> None:
     """Name the end of a whole pass: drained only when it skipped nothing."""
+    run.forget_lanes()
     report = run.report
     locked = sum(run.locked_rows.values())
     if run.refused_rows:

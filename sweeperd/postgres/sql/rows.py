@@ -123,10 +123,13 @@ class TidRange:
         IS TRUE hides the column's index from the planner, which under stale statistics would
         read every expired entry for each block range.
         """
+        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+
+    def limits(self, target: Target, args: Args) -> str:
+        """Return the slice's own limits."""
         ctid = f"{target.table.reference}.ctid"
         low, high = args.add(self.low, "tid"), args.add(self.high, "tid")
-        within = f"{ctid} {AT_LEAST} {low} AND {ctid} {LESS} {high}"
-        return f"{within} AND ({target.condition(args)}) IS TRUE"
+        return f"{ctid} {AT_LEAST} {low} AND {ctid} {LESS} {high}"
 
 
 @dataclass(frozen=True)
@@ -157,11 +160,12 @@ class Tids:
 
     def narrow(self, target: Target, args: Args) -> str:
         """Return the condition of this slice, the expired predicate included."""
+        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+
+    def limits(self, target: Target, args: Args) -> str:
+        """Return the slice's own limits."""
         places = args.add(list(self.tids), "tid[]")
-        return (
-            f"{target.table.reference}.ctid {EQUAL} ANY({places}) "
-            f"AND ({target.condition(args)}) IS TRUE"
-        )
+        return f"{target.table.reference}.ctid {EQUAL} ANY({places})"
 
 
 Slice = TidRange | KeyRange | Tids
@@ -222,6 +226,16 @@ def places(target: Target, part: Slice, *, limit: int) -> Statement:
     return Statement(
         f"SELECT {target.table.reference}.ctid FROM {target.table.source} "
         f"WHERE {part.narrow(target, args)} LIMIT {args.add(limit, 'bigint')}",
+        tuple(args),
+    )
+
+
+def places_unjudged(target: Target, part: TidRange | Tids, *, limit: int) -> Statement:
+    """Return the places of all rows of a slice, expired or not: nothing of theirs is read."""
+    args = Args()
+    return Statement(
+        f"SELECT {target.table.reference}.ctid FROM {target.table.source} "
+        f"WHERE {part.limits(target, args)} LIMIT {args.add(limit, 'bigint')}",
         tuple(args),
     )
 

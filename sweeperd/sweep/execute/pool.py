@@ -71,7 +71,10 @@ class Crew:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _work(self, session: Session) -> None:
+        # A leaf is taken up again after a switch only, which happens twice at most: from what
+        # statistics told to the other strategy, and from index to heap for a shared value.
         while self._todo:
+            self._run.turns.turn("lanes", len(self._todo))
             choice, lane = self._todo.popleft()
             try:
                 await Worker(self._run, lane, session, choice.second_look).drive()

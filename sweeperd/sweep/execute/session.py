@@ -118,7 +118,8 @@ class Session:
 
     async def _again(self, run: Run) -> Connection:
         backoff, lost = Backoff(), False
-        while True:
+        while True:  # each turn that fails waits
+            run.turns.turn("connect", self._database.name)
             try:
                 connection = self._connection = await self._database.connect()
                 await _same_system(connection, run)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from sweeperd.sweep.survey.facts import Facts
 
-_CURSOR_LENGTH = 2
+_POSITION_LENGTHS = (2, 3)
 
 
 def memory_problem(memory: Mapping[str, object]) -> str | None:
@@ -47,16 +47,20 @@ def _is_drained(value: object) -> bool:
 
 
 def _is_cursor(value: object) -> bool:
-    """A value of the column, a place in a heap, or a heap's name with a place in it."""
+    """A value of the column, a position in a heap, or a heap's name with what it rests on."""
     if value is None or isinstance(value, str) or _is_number(value):
         return True
-    if not isinstance(value, list) or len(value) != _CURSOR_LENGTH:
+    if not isinstance(value, list) or not value:
         return False
-    first, second = value
-    if isinstance(first, str):
-        return second is None or _is_place(second)
-    return _is_place(value)
+    if isinstance(value[0], str):
+        position, *digest = value[1:] or [None]
+        known = position is None or _is_position(position)
+        return known and all(isinstance(part, str) for part in digest)
+    return _is_position(value)
 
 
-def _is_place(value: object) -> bool:
-    return isinstance(value, list) and len(value) == _CURSOR_LENGTH and all(map(_is_count, value))
+def _is_position(value: object) -> bool:
+    """Block, offset, and the first block of the lane unless that is 0."""
+    return (
+        isinstance(value, list) and len(value) in _POSITION_LENGTHS and all(map(_is_count, value))
+    )
