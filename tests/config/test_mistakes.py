@@ -79,7 +79,7 @@ def test_lengths_of_other_tools(tmp_path: Path, keep: str, said: str) -> None:
         ("a < ? AND b", 'contains the placeholder "?"'),
         ("a < %s", 'contains a placeholder with "%"'),
         ("a < %(limit)s", 'contains a placeholder with "%"'),
-        ("a < :now", 'as a parameter; the only parameter is :cutoff'),
+        ("a < :now", "as a parameter; the only parameter is :cutoff"),
         ("a = NULL", "compares with NULL, which is never true; write IS NULL"),
         ("a <> null", "compares with NULL"),
     ],
