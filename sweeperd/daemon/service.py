@@ -21,6 +21,7 @@ from sweeperd.daemon.state.holds import hold_for_damage, take_over
 from sweeperd.daemon.state.ledger import Ledger
 from sweeperd.daemon.state.store import StateStore
 from sweeperd.errors import ConfigError
+from sweeperd.host.loop_watch import watched_loop
 from sweeperd.host.owner import become_owner_of
 from sweeperd.host.permissions import refuse_exposed
 from sweeperd.host.signals import handled_signals
@@ -96,6 +97,10 @@ class Engine:
         )
 
 
+def _tell_of_blocked_loop(seconds: float, stack: str) -> None:
+    log.error("event_loop_blocked", seconds=round(seconds, 1), stack=stack)
+
+
 class Daemon:
     """The process of ``sweeperd run``.
 
@@ -133,6 +138,7 @@ class Daemon:
             StateLockedError: Another daemon owns the state directory.
         """
         with handled_signals() as signals, ExitStack() as stack:
+            stack.enter_context(watched_loop(_tell_of_blocked_loop))
             self._startup(stack)
             try:
                 await self._main_loop(signals)

@@ -146,6 +146,10 @@ _SENTENCES: dict[str, Sentence] = {
     "state_set_aside": lambda f: (
         f"The state {f.get('path')} cannot be used{_because(f)}; kept as {f.get('kept')}"
     ),
+    "event_loop_blocked": lambda f: (
+        f"The event loop has been blocked for {f.get('seconds')} s by a bug in sweeperd; the field "
+        "stack says where"
+    ),
     "watchdog_silent": lambda f: f"No word to the watchdog{_because(f)}",
     "library_message": lambda f: f"{f.get('logger')}: {f.get('text')}",
 }

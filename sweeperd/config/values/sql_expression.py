@@ -119,14 +119,14 @@ class _Scan:
             raise ValueError(f'contains the placeholder "?"; {_PARAMETERS}')
         percent = _PERCENT.match(self.text, self.at)
         if percent and (percent.group() != "%s" or self._operand_expected()):
-            raise ValueError(f'contains the placeholder "{percent.group()}"; {_PARAMETERS}')
+            raise ValueError(f'contains a placeholder with "%"; {_PARAMETERS}')
         if _NULL.match(self.text, self.at):
             raise ValueError(
                 "compares with NULL, which is never true; write IS NULL or IS NOT NULL"
             )
         named = _NAMED.match(self.text, self.at)
         if named and "[" not in self.open and named[1] != "cutoff":
-            raise ValueError(f'contains "{named.group()}"; {_PARAMETERS}')
+            raise ValueError(f'contains ":" and a name, as a parameter; {_PARAMETERS}')
 
     def _operand_expected(self) -> bool:
         near = self.text[max(self.at - 99, 0) : self.at].rstrip()
