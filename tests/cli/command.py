@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import hashlib
 import json
 import os
+import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,8 @@ from sweeperd.sweep.guards.decide import GUARD_KEYS
 from sweeperd.sweep.guards.hold_file import Hold, Holds
 from tests.conftest import TestDatabase
 
+_STATES = Path(tempfile.mkdtemp(prefix="swp-states-"))
+atexit.register(shutil.rmtree, _STATES, ignore_errors=True)
 SWEEPERD = (sys.executable, "-m", "sweeperd")
 
 
@@ -30,13 +36,19 @@ class Result:
         return found
 
 
+def state_of_this_test() -> str:
+    """Return a state directory that does not exist until a command of this test makes it."""
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+    return str(_STATES / hashlib.sha256(test.encode()).hexdigest()[:16])
+
+
 async def start(*args: str, **environ: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *SWEEPERD,
         *args,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "STATE_DIRECTORY": "/nonexistent", "COLUMNS": "200", **environ},
+        env={**os.environ, "STATE_DIRECTORY": state_of_this_test(), "COLUMNS": "200", **environ},
     )
 
 
