@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -11,7 +13,7 @@ import asyncpg
 
 from sweeperd.config.models import DatabaseConfig
 from sweeperd.config.values.dsn import Attempt, connect_attempts
-from sweeperd.errors import DatabaseUnreachableError
+from sweeperd.errors import ConfigError, DatabaseUnreachableError
 from sweeperd.postgres.scram import bound_iterations
 from sweeperd.postgres.sqlstate import describe
 from sweeperd.postgres.transaction import PINNED, Connection, Frame, major_version, settle
@@ -87,7 +89,11 @@ class Database:
             raise DatabaseUnreachableError(
                 f"database {self.name}: the dsn {error}", cure="correct the dsn"
             ) from error
-        password = self.config.password()
+        try:
+            password = self.config.password()
+        except ConfigError as error:
+            # it may be there again in a moment: the secret is being rotated
+            raise DatabaseUnreachableError(str(error)) from error
         failure: DatabaseUnreachableError | None = None
         for attempt in attempts:
             try:
@@ -116,6 +122,12 @@ class Database:
                 raise DatabaseUnreachableError(
                     f"database {self.name}: {self._why(error, limit)}", cure=_cure(error)
                 ) from error
+            if isinstance(error, KeyError | RuntimeError) and connection is None:
+                # the driver asks for the name and the home of this process's user
+                raise DatabaseUnreachableError(
+                    f"database {self.name}: the user id {os.geteuid()} has no entry in /etc/passwd",
+                    cure="write user= and passfile= in the dsn, or run it as a user that has one",
+                ) from error
             if isinstance(error, ValueError):
                 raise DatabaseUnreachableError(
                     f"database {self.name}: the dsn cannot be used: {error}", cure="correct the dsn"
@@ -143,17 +155,51 @@ class Database:
             return f"no answer within {limit:.0f} s"
         if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
             return f"login refused: {describe(error)}"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"the server's certificate is refused: {error.verify_message}"
+        if isinstance(error, ssl.SSLError):
+            return f"TLS failed: {error.reason or error}"
+        if isinstance(error, PermissionError) and error.filename:
+            return f"{error.filename} cannot be read: {error.strerror}"
         return f"cannot connect: {describe(error)}"
 
 
 def _cure(error: BaseException) -> str:
-    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
-        return "check user and password, and the server's pg_hba.conf"
-    if isinstance(error, asyncpg.InvalidCatalogNameError):
-        return "check the database name in the dsn"
-    if isinstance(error, asyncpg.TooManyConnectionsError):
-        return "raise the server's or the role's connection limit"
-    return "check that the server runs and that the dsn names its host and port"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _CERTIFICATE_CURES.get(
+            error.verify_code, "check sslrootcert, and the certificate of the server"
+        )
+    if isinstance(error, PermissionError) and error.filename:
+        return "let the user that sweeperd runs as read it, or set HOME to a directory of that user"
+    return next(
+        (cure for kind, cure in _CURES if isinstance(error, kind)),
+        "check that the server runs and that the dsn names its host and port",
+    )
+
+
+_CURES: Final = (
+    (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        "check user and password, and the server's pg_hba.conf",
+    ),
+    (asyncpg.InvalidCatalogNameError, "check the database name in the dsn"),
+    (asyncpg.TooManyConnectionsError, "raise the server's or the role's connection limit"),
+    (ssl.SSLError, "check sslcert, sslkey, sslpassword and the TLS settings of the server"),
+    (
+        (asyncpg.InternalClientError, asyncpg.InterfaceError),
+        "check what answers at that host and port",
+    ),
+)
+# verify(1ssl), X509_V_ERR_...
+_CERTIFICATE_CURES: Final = {
+    9: "check the clock of this host, or wait until the certificate is valid",
+    10: "renew the server's certificate",
+    18: "name the server's own certificate, or its authority's, with sslrootcert",
+    19: "name the authority of the server's certificate with sslrootcert",
+    20: "name the authority of the server's certificate with sslrootcert",
+    62: "write the host as the certificate names it, or use sslmode=verify-ca",
+    64: "write the host as the certificate names it, or use sslmode=verify-ca",
+}
 
 
 async def close(connection: Connection) -> None:

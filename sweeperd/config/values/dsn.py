@@ -14,7 +14,9 @@ import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from sweeperd.config.values.libpq_options import BY_NAME, HANDLED, OPTIONS
 from sweeperd.config.values.service_file import service_options
+from sweeperd.config.values.tls_files import with_tls_files
 from sweeperd.config.values.wording import shown, suggestion
 
 if TYPE_CHECKING:
@@ -24,27 +26,12 @@ HIDDEN: Final = "***"
 EXAMPLE: Final = '"postgresql://user@host:5432/name" or "host=... user=... dbname=..."'
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_PASSED: Final = (
-    *("host", "port", "dbname", "user", "password", "passfile", "service"),
-    *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation"),
-    *("ssl_min_protocol_version", "ssl_max_protocol_version"),
-    *("target_session_attrs", "krbsrvname", "gsslib", "options"),
+_PASSED: Final = tuple(
+    option.name
+    for option in OPTIONS
+    if option.name is not None and option.treatment == "honoured" and option.name not in HANDLED
 )
-# what sweeperd sets itself, and hints of libpq that change neither safety nor the server chosen
-_DROPPED: Final = frozenset(
-    {
-        *("application_name", "fallback_application_name", "client_encoding", "connect_timeout"),
-        *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
-        *(
-            "tcp_user_timeout",
-            "sslcompression",
-            "sslsni",
-            "gssencmode",
-            "channel_binding",
-            "load_balance_hosts",
-        ),
-    }
-)
+_TLS_VERSIONS: Final = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _CHOICES: Final = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "target_session_attrs": (
@@ -54,6 +41,8 @@ _CHOICES: Final = {
     "gssencmode": ("disable", "prefer", "require"),
     "channel_binding": ("disable", "prefer", "require"),
     "load_balance_hosts": ("disable", "random"),
+    "ssl_min_protocol_version": _TLS_VERSIONS,
+    "ssl_max_protocol_version": _TLS_VERSIONS,
 }
 _RESEMBLES: Final = ("did you mean", "write the address")
 # Values of an option that the driver cannot honour.
@@ -61,18 +50,6 @@ _REFUSED: Final = {
     "gssencmode": ("require", "sslmode=verify-full"),
     "channel_binding": ("require", "sslmode=verify-full"),
 }
-# Variables of libpq that name the server or its protection, and their options.
-_VARIABLES: Final = {
-    "PGHOST": "host",
-    "PGPORT": "port",
-    "PGDATABASE": "dbname",
-    "PGUSER": "user",
-    "PGTARGETSESSIONATTRS": "target_session_attrs",
-    "PGCONNECT_TIMEOUT": "connect_timeout",
-    "PGGSSENCMODE": "gssencmode",
-    "PGCHANNELBINDING": "channel_binding",
-}
-_REFUSED_VARIABLES: Final = ("PGHOSTADDR", "PGREQUIREAUTH", "PGREQUIREPEER", "PGLOADBALANCEHOSTS")
 SOCKET_DIRECTORY: Final = "/var/run/postgresql"  # where Debian's libpq looks without a host
 _SECRET: Final = ("password", "sslpassword")
 _HIGHEST_PORT: Final = 65535
@@ -112,6 +89,7 @@ def connect_attempts(dsn: str, environ: Mapping[str, str] = os.environ) -> tuple
     _check_hosts(options)
     if not options.get("dbname"):
         raise ValueError("names no database; add dbname=NAME, or /NAME to a URI")
+    options = with_tls_files(options)
     hosts = (options.get("host") or SOCKET_DIRECTORY).split(",")
     ports = (options.get("port") or "5432").split(",")
     ports = ports * len(hosts) if len(ports) == 1 else ports
@@ -141,17 +119,21 @@ def _completed(options: dict[str, str], environ: Mapping[str, str]) -> dict[str,
     if service:
         options = service_options(service, environ) | options
     options.pop("service", None)
-    for variable, key in _VARIABLES.items():
-        value = environ.get(variable)
-        if value and not options.get(key):
+    for option in OPTIONS:
+        value = environ.get(option.variable or "")
+        if not value or option.treatment == "ignored" or option.name is None:
+            continue
+        if option.treatment == "refused":
+            raise ValueError(
+                f"cannot honour ${option.variable}: {option.note}; unset it where sweeperd is"
+                " started"
+            )
+        if option.name != "service" and not options.get(option.name):
             try:
-                _check_option(key, value)
+                _check_option(option.name, value)
             except ValueError as error:
-                raise ValueError(f"and ${variable} do not fit: it {error}") from None
-            options[key] = value
-    for variable in _REFUSED_VARIABLES:
-        if environ.get(variable):
-            raise ValueError(f"cannot honour ${variable}; unset it where sweeperd is started")
+                raise ValueError(f"and ${option.variable} do not fit: it {error}") from None
+            options[option.name] = value
     return options
 
 
@@ -309,7 +291,10 @@ def _pair_options(dsn: str) -> dict[str, str]:
 
 
 def _check_option(key: str, value: str) -> None:
-    if key not in _PASSED and key not in _DROPPED:
+    option = BY_NAME.get(key)
+    if option is not None and option.treatment == "refused":
+        raise ValueError(f"has the option {key}, which is not supported; {option.note}")
+    if option is None:
         # it may be half of a password: only what resembles an option is shown
         near = _near(key)
         resembles = near.startswith(_RESEMBLES) and key.replace("_", "").isalpha() and key.islower()
