@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import json
 import os
+import pwd
 import shutil
 import signal
 import tempfile
@@ -89,7 +90,7 @@ class Daemon(DaemonProcess):
 async def test_roots_hold_and_release_reach_the_daemon_of_another_user(
     filled: TestDatabase, tmp_path: Path, state: Path, umask: int
 ) -> None:
-    shutil.chown(state, USER, USER)
+    shutil.chown(state, USER, pwd.getpwnam(USER).pw_gid)
     daemon = Daemon(tmp_path, filled.dsn, sweep_table(interval="200ms"), state)
 
     assert (await daemon.run("hold", "s", "--reason=legal", umask=umask)).code == 0
@@ -213,7 +214,7 @@ async def test_a_process_that_cannot_make_its_lock_file_is_waited_for(
 ) -> None:
     (state / LOCKS).mkdir(mode=0o500)
     for path in (state, state / LOCKS):
-        shutil.chown(path, USER, USER)
+        shutil.chown(path, USER, pwd.getpwnam(USER).pw_gid)
     await filled.execute(
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN PERFORM pg_sleep(0.02); RETURN OLD; END $$;"
@@ -352,7 +353,7 @@ async def test_requests_of_an_earlier_version_that_cannot_be_listed_hold_every_s
 ) -> None:
     (state / "requests").mkdir(mode=0o750)  # as root's umask left it
     (state / "requests" / "s.hold").write_text("{}")
-    shutil.chown(state, USER, USER)
+    shutil.chown(state, USER, pwd.getpwnam(USER).pw_gid)
     daemon = Daemon(tmp_path, filled.dsn, sweep_table(), state)
 
     async with daemon:
