@@ -19,6 +19,9 @@ from sweeperd.config.files.loading import load_config
 from sweeperd.config.files.render import render
 from sweeperd.config.files.schema import schema
 from sweeperd.config.models import Config, SweepConfig
+from sweeperd.daemon.state.holds import damage_holds, holds_of
+from sweeperd.daemon.state.record import Loaded
+from sweeperd.daemon.state.store import StateUnreadableError, read_records
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, SweeperdError
 from sweeperd.host.clock import SystemClock
 from sweeperd.host.owner import become_owner_of
@@ -29,7 +32,6 @@ from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sqlstate import describe
 from sweeperd.postgres.transaction import Connection, reading
 from sweeperd.sweep.checkup import preflight
-from sweeperd.sweep.guards.hold_file import Holds
 from sweeperd.sweep.guards.told import hold_sentence
 from sweeperd.sweep.survey.dependents import Finding
 from sweeperd.sweep.survey.role import excess_rights
@@ -98,8 +100,15 @@ def _configured(config: Config) -> Line:
 
 def _held(config: Config) -> list[Line]:
     """Return a line for each sweep that is held, and so deletes nothing."""
-    holds = Holds(config.daemon.state_dir, SystemClock().now, configured=frozenset(config.sweeps))
-    found = [(name, holds.find(sweep)) for name, sweep in config.sweeps.items()]
+    state_dir = config.daemon.state_dir
+    try:
+        loaded = read_records(state_dir)
+    except StateUnreadableError as error:
+        loaded = Loaded(unusable=str(error))
+    holds = holds_of(state_dir, SystemClock().now, loaded)
+    holds.configured = frozenset(config.sweeps)
+    wanted = damage_holds(holds, loaded, config.sweeps)
+    found = [(name, holds.find(sweep) or wanted.get(name)) for name, sweep in config.sweeps.items()]
     return [
         Line("error", f"sweeps.{name}", hold_sentence(hold), EXIT_FAILED)
         for name, hold in found

@@ -16,13 +16,14 @@ from sweeperd.cli.state_dir import Place, find_place, own
 from sweeperd.cli.terminal import say
 from sweeperd.config.values.durations import parse_duration
 from sweeperd.config.values.types import NAME
-from sweeperd.daemon.state.holds import take_over
+from sweeperd.daemon.state.holds import hold_for_damage, holds_of, take_over
+from sweeperd.daemon.state.record import Loaded
 from sweeperd.daemon.state.store import StateUnreadableError, read_records
 from sweeperd.errors import EXIT_FAILED, SweeperdError
 from sweeperd.host.clock import SystemClock
 from sweeperd.host.permissions import user_name
-from sweeperd.sweep.guards.gate import try_exclusive
-from sweeperd.sweep.guards.hold_file import ALL, LOCKS, Hold, Holds, policy_of
+from sweeperd.sweep.guards.gate import Batches, open_anchor
+from sweeperd.sweep.guards.hold_file import ALL, Hold, Holds, policy_of
 from sweeperd.sweep.guards.told import release_command
 
 # A batch lasts less than a second; a process that was stopped in one loses its transaction
@@ -88,9 +89,10 @@ def hold(
     """
     name = _name(name, every=every)
     place = find_place(config_path, state_dir)
+    anchor = _anchor(place.state_dir)
     holds = _opened(place, make=True)
-    sweep = place.sweeps.get(name)
-    if place.sweeps and sweep is None and name != ALL:
+    sweep = (place.sweeps or {}).get(name)
+    if place.sweeps is not None and sweep is None and name != ALL:
         say(f"no sweep is called {name} in {config_path}; it is held all the same", err=True)
     wanted = Hold(
         name,
@@ -102,14 +104,15 @@ def hold(
     )
     try:
         placed = holds.place(wanted)
+        busy = _wait_for_batches(Batches(place.state_dir, _bound(place, holds, name), anchor))
     except OSError as error:
         raise _unwritable(place.state_dir, error) from error
-    busy = _wait_for_batches(place.state_dir, name)
     until_text = f" until {placed.until:%Y-%m-%d %H:%M:%S} UTC" if placed.until else ""
-    if busy:
+    if busy is not None:
+        pids = f" {', '.join(map(str, busy))}" if busy else " that this user cannot see"
         say(
-            f"{_shown(name)} is held{until_text}, but a batch of {', '.join(busy)} has been under "
-            f"way for {_LONGEST_BATCH_SECONDS:.0f} s and may still commit: is its process stopped?",
+            f"{_shown(name)} is held{until_text}, but process{pids} has had a batch under way for "
+            f"{_LONGEST_BATCH_SECONDS:.0f} s and may still commit that one: is it stopped?",
             err=True,
         )
         sys.exit(EXIT_FAILED)
@@ -134,8 +137,11 @@ def release(name: str | None, config_path: Path, *, every: bool, state_dir: Path
         removed = holds.release(name, _user())
     except OSError as error:
         raise _unwritable(place.state_dir, error) from error
-    if name != ALL and holds.read(ALL) is not None:
-        say(f"{name} stays held by the hold of all sweeps: sweeperd release --all", err=True)
+    if (other := _other(place, holds, name)) is not None:
+        say(
+            f"{name} stays held by the hold of {_shown(other.name)}: {release_command(other)}",
+            err=True,
+        )
         sys.exit(EXIT_FAILED)
     if removed is None:
         say(f"{_shown(name)} is not held")
@@ -161,29 +167,54 @@ def _shown(name: str) -> str:
 def _opened(place: Place, *, make: bool) -> Holds:
     """Return the holds of the state directory, as the user who owns it."""
     own(place.state_dir, make=make)
-    holds = Holds(place.state_dir, SystemClock().now)
     try:
-        take_over(holds, read_records(place.state_dir))
+        loaded = read_records(place.state_dir)
     except StateUnreadableError as error:
-        say(f"{error}; the daemon and `sweeperd sweep` hold what it belongs to", err=True)
+        say(f"{error}; the sweeps that it may concern are held", err=True)
+        loaded = Loaded(unusable=str(error))
+    holds = holds_of(place.state_dir, SystemClock().now, loaded)
+    holds.configured = place.sweeps.keys() if place.sweeps is not None else None
+    take_over(holds, loaded)
+    hold_for_damage(holds, loaded, place.sweeps or {})
     return holds
 
 
-def _wait_for_batches(state_dir: Path, name: str) -> list[str]:
-    """Wait until no batch that began before the hold is under way; return whose still is."""
-    names = [name]
+def _anchor(state_dir: Path) -> int:
+    """Open what stands for the lock of a run that began before there was a state directory."""
+    try:
+        return open_anchor(state_dir)
+    except OSError as error:
+        raise _unwritable(state_dir, error) from error
+
+
+def _bound(place: Place, holds: Holds, name: str) -> list[str] | None:
+    """Return the sweeps that a hold binds; None for each that ever ran."""
     if name == ALL:
-        locks = state_dir / LOCKS
-        names = [path.name for path in locks.iterdir()] if locks.is_dir() else []
+        return None
+    bound = [one for one, sweep in (place.sweeps or {}).items() if holds.find(sweep) is not None]
+    return [name, *bound]
+
+
+def _other(place: Place, holds: Holds, name: str) -> Hold | None:
+    """Return what still holds a sweep whose own hold was removed."""
+    if name == ALL:
+        return None
+    sweep = (place.sweeps or {}).get(name)
+    return holds.find(sweep) if sweep is not None else holds.read(ALL)
+
+
+def _wait_for_batches(batches: Batches) -> list[int] | None:
+    """Wait until the batches that began before the hold have ended.
+
+    Returns:
+        The processes whose batches have not; None when all have.
+    """
     deadline = time.monotonic() + _LONGEST_BATCH_SECONDS
-    while True:
-        try:
-            names = [one for one in names if not try_exclusive(state_dir, one)]
-        except OSError as error:
-            raise _unwritable(state_dir, error) from error
-        if not names or time.monotonic() > deadline:
-            return names
+    while batches.under_way():
+        if time.monotonic() > deadline:
+            return batches.processes()
         time.sleep(_LOOK_SECONDS)
+    return None
 
 
 def _user() -> str:

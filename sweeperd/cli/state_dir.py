@@ -7,7 +7,7 @@ import pwd
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,13 +17,15 @@ from sweeperd.cli.terminal import say
 from sweeperd.config.files.loading import load_config
 from sweeperd.config.models import SweepConfig, default_state_dir
 from sweeperd.errors import ConfigError, SweeperdError
+from sweeperd.host.files import make_directory
 from sweeperd.host.owner import become_owner_of
 from sweeperd.host.permissions import read_file
 
 _LARGEST: Final = 4 * 2**20
 _SERVICE_USER: Final = "sweeperd"
+# also daemon.state_dir = "..." and daemon = { state_dir = "..." }, but no comment
 _STATE_DIR_LINE: Final = re.compile(
-    r"""^[ \t]*state_dir[ \t]*=[ \t]*["']([^"'\n]{1,4096})["']""", re.MULTILINE
+    r"""^[^#\n]{0,200}\bstate_dir["']?[ \t]*=[ \t]*["']([^"'\n]{1,4096})["']""", re.MULTILINE
 )
 
 
@@ -33,11 +35,11 @@ class Place:
 
     Attributes:
         state_dir: Where it is.
-        sweeps: The configured sweeps; empty where the configuration cannot be used.
+        sweeps: The configured sweeps; None where the configuration cannot be used.
     """
 
     state_dir: Path
-    sweeps: Mapping[str, SweepConfig] = field(default_factory=dict)
+    sweeps: Mapping[str, SweepConfig] | None = None
 
 
 def find_place(config_path: Path, given: Path | None) -> Place:
@@ -73,9 +75,7 @@ def own(state_dir: Path, *, make: bool) -> None:
 
 def _make(state_dir: Path) -> None:
     try:
-        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        state_dir.chmod(0o750)
-        if os.geteuid() == 0:
+        if make_directory(state_dir) and os.geteuid() == 0:
             # the service's user, where there is one, must be able to use it
             with suppress(KeyError):
                 user = pwd.getpwnam(_SERVICE_USER)
@@ -88,16 +88,38 @@ def _make(state_dir: Path) -> None:
 
 
 def _from_broken(config_path: Path) -> Path | None:
-    """Return [daemon] state_dir of a file that is otherwise wrong; None where it has none."""
+    """Return [daemon] state_dir of files that are otherwise wrong; None where they have none.
+
+    Raises:
+        SweeperdError: They name more than one.
+    """
+    found = {text for path in _files(config_path) for text in _state_dirs(path)}
+    absolute = sorted(text for text in found if text.startswith("/"))
+    if len(absolute) > 1:
+        raise SweeperdError(
+            f"the configuration cannot be used, and names more than one state directory: "
+            f"{', '.join(absolute)}",
+            cure="name the daemon's with --state-dir",
+        )
+    return Path(absolute[0]) if absolute else None
+
+
+def _files(config_path: Path) -> list[Path]:
+    """Return the configuration's files, as far as they can be listed."""
+    drop_ins: list[Path] = []
+    with suppress(OSError):
+        drop_ins = sorted((config_path.parent / "conf.d").glob("*.toml"))
+    return [config_path, *drop_ins]
+
+
+def _state_dirs(path: Path) -> list[str]:
     try:
-        text = read_file(config_path, _LARGEST).decode(errors="replace")
+        text = read_file(path, _LARGEST).decode(errors="replace")
     except OSError:
-        return None
-    found: object = None
+        return []
     try:
         daemon = tomli.loads(text).get("daemon")
-        found = daemon.get("state_dir") if isinstance(daemon, dict) else None
     except (ValueError, RecursionError):
-        match = _STATE_DIR_LINE.search(text)
-        found = match[1] if match is not None else None
-    return Path(found) if isinstance(found, str) and found.startswith("/") else None
+        return _STATE_DIR_LINE.findall(text)
+    found = daemon.get("state_dir") if isinstance(daemon, dict) else None
+    return [found] if isinstance(found, str) else []

@@ -16,7 +16,7 @@ from sweeperd.cli.output import shown
 from sweeperd.config.files.loading import load_config
 from sweeperd.config.models import Config, SweepConfig
 from sweeperd.config.order import in_order
-from sweeperd.daemon.state.holds import hold_for_damage, take_over
+from sweeperd.daemon.state.holds import hold_for_damage, holds_of, take_over
 from sweeperd.daemon.state.record import Loaded
 from sweeperd.daemon.state.store import StateUnreadableError, read_records, running_pid
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
@@ -151,9 +151,11 @@ async def _sweep_one(
             await work
         except asyncio.CancelledError:
             report.finish("stopped", "asked twice to stop: the statement was cancelled")
-    # a daemon keeps what its own next run compares with, and passes the release then
+    # a daemon keeps what its own next run compares with, and passes the release then; state that
+    # cannot be read stays so until a daemon has put it aside
     passed = report.cutoff_time is not None and report.outcome != "held" and not request.dry_run
-    if released is not None and passed and not past.has_daemon:
+    is_damaged = past.loaded.unusable is not None or one.name in past.loaded.damaged
+    if released is not None and passed and not past.has_daemon and not is_damaged:
         past.holds.forget_release(one.name)
 
 
@@ -179,8 +181,8 @@ class Past:
             loaded = read_records(state_dir)
         except StateUnreadableError as error:
             loaded = Loaded(unusable=str(error))
-        holds = Holds(state_dir, SystemClock().now, configured=frozenset(config.sweeps))
-        holds.has_history = lambda name: name in loaded.records
+        holds = holds_of(state_dir, SystemClock().now, loaded)
+        holds.configured = frozenset(config.sweeps)
         take_over(holds, loaded)
         hold_for_damage(holds, loaded, config.sweeps)
         return cls(loaded, holds, running_pid(state_dir) is not None)

@@ -86,6 +86,7 @@ class Fleet:
         self._records = records
         self._holds = holds
         self._holds.has_history = self._has_history
+        self._holds.known_policy = lambda name: self._records.record(name).policy
         self._holds_seen: tuple[object, ...] = ()
         self._clock = clock
         self._on_change = on_change
@@ -120,6 +121,7 @@ class Fleet:
 
     def look_at_holds(self) -> None:
         """See what was held or released since the last look; cheap, to be called each second."""
+        self._holds.write_unwritten()
         seen = self._holds.signature()
         changed, self._holds_seen = seen != self._holds_seen, seen
         for member in self._members.values():

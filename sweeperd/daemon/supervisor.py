@@ -15,6 +15,7 @@ from sweeperd.daemon.run_record import did_not_happen, log_run, owed, recorded
 from sweeperd.daemon.schedule import Moment, due, restored
 from sweeperd.errors import EXIT_UNAVAILABLE
 from sweeperd.log.setup import run_context
+from sweeperd.sweep.guards.hold_file import policy_of
 from sweeperd.sweep.guards.told import hold_fields
 from sweeperd.sweep.outcome.report import Report
 
@@ -276,6 +277,7 @@ class Supervisor:
             memory=report.memory,
             boot=self._clock.boot(),
             started_elapsed=now.elapsed,
+            policy=policy_of(binding.sweep),
         )
         with run_context(self.name, report.correlation_id):
             log.info("sweep_started")

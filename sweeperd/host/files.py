@@ -14,6 +14,7 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _DIRECTORY_MODE: Final = 0o750
+_MODE_ABOVE: Final = 0o755
 _FILE_MODE: Final = 0o640
 
 
@@ -41,6 +42,24 @@ def open_directory(path: Path, *, make: bool = False) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def make_directory(path: Path) -> bool:
+    """Make a directory of mode 0750, and those above it of 0755, whatever the umask is.
+
+    Returns:
+        Whether it was missing.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    missing = [one for one in (path, *path.parents) if not one.is_dir()]
+    for one in reversed(missing):
+        with suppress(FileExistsError):
+            one.mkdir(mode=_DIRECTORY_MODE)
+            # the user of the service must be able to pass those above
+            one.chmod(_DIRECTORY_MODE if one == path else _MODE_ABOVE)
+    return bool(missing)
 
 
 def read_small(directory: int, name: str, limit: int) -> bytes:

@@ -2,56 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.config.values.types import NAME
 from sweeperd.daemon.state.record import Loaded
-from sweeperd.sweep.guards.hold_file import BY_GUARD, Hold, Holds, policy_of
+from sweeperd.host.files import open_directory, read_small, write_small
+from sweeperd.host.permissions import read_file
+from sweeperd.sweep.guards.hold_file import ALL, BY_GUARD, HOLDS, Hold, Holds, policy_of
 
 STATE_KIND: Final = "state"
-_TAKEN_OVER: Final = ".taken-over"  # in the directory of holds
 _REQUESTS: Final = "requests"  # where an earlier version's commands left their wishes
+_TAKEN_OVER: Final = ".taken-over"  # no hold can be called so
+_LARGEST_MARKS: Final = 2**20
+_LARGEST_REQUEST: Final = 65_536
+
+
+def holds_of(state_dir: Path, now: Callable[[], datetime], loaded: Loaded) -> Holds:
+    """Return the holds of a state directory, with what its state tells of earlier names."""
+    holds = Holds(state_dir, now)
+    records = loaded.records
+    holds.has_history = lambda name: name in records and records[name].last_start is not None
+    holds.known_policy = lambda name: records[name].policy if name in records else None
+    return holds
 
 
 def take_over(holds: Holds, loaded: Loaded) -> None:
-    """Make files of the holds that an earlier version kept in its state, once.
+    """Make files of the holds that an earlier version kept in its state, each one once.
 
-    That it was done is noted only after all of them are written: a crash repeats it.
+    Which were taken over is noted once all of them are in force. So neither a crash nor state
+    that can be read only later loses one, and one that was released does not come back.
     """
-    former = [*_recorded(holds, loaded), *_requested(holds)]
-    if not former or holds.has_note(_TAKEN_OVER):
+    wanted = [*_recorded(loaded, holds.now()), *_requested(holds.state_dir, holds.now())]
+    if not wanted:
         return
-    if all([holds.place_or_keep(hold) is None for hold in former]):  # noqa: C419 - each is placed
-        holds.write_note(_TAKEN_OVER)
+    taken = _taken_over(holds.state_dir)
+    new = {_mark(hold): hold for hold in wanted if _mark(hold) not in taken}
+    failed = [holds.place_or_keep(hold) for hold in new.values()]
+    if new and not any(failed):
+        with suppress(OSError), open_directory(holds.state_dir / HOLDS) as directory:
+            content = json.dumps(sorted(taken | new.keys())).encode()
+            write_small(directory, _TAKEN_OVER, content)
 
 
-def _recorded(holds: Holds, loaded: Loaded) -> Iterator[Hold]:
-    """Yield the holds in the records; what the guards had found is passed by their release."""
+def _recorded(loaded: Loaded, now: datetime) -> Iterator[Hold]:
     for name, record in loaded.records.items():
         if record.held is not None:
             by = BY_GUARD if record.held_by == "guard" else record.held_by or ""
+            # what the guard had found is not known any more: the release passes all of it
             kinds = _former_kinds(record.memory) if by == BY_GUARD else ()
-            yield Hold(name, record.held, by=by, since=holds.now(), kinds=kinds)
+            yield Hold(name, record.held, by=by, since=now, kinds=kinds, policy=record.policy)
 
 
-def _requested(holds: Holds) -> Iterator[Hold]:
-    """Yield the holds that were asked for and not yet seen by a daemon."""
-    with suppress(OSError):
-        for path in sorted((holds.state_dir / _REQUESTS).iterdir()):
-            name, _, action = path.name.rpartition(".")
-            if action == "hold" and NAME.fullmatch(name) is not None:
-                yield Hold(name, "held before the upgrade", since=holds.now())
+def _requested(state_dir: Path, now: datetime) -> Iterator[Hold]:
+    """Yield what waits where an earlier version's commands left it for the daemon."""
+    directory = state_dir / _REQUESTS
+    try:
+        found = sorted(path.name for path in directory.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        reason = (
+            f"{directory}, where an earlier version kept holds, cannot be read "
+            f"({error.strerror}); remove it once you know what it holds"
+        )
+        yield Hold(ALL, reason, by=BY_GUARD, since=now, kinds=(STATE_KIND,))
+        return
+    for file in found:
+        name, _, action = file.rpartition(".")
+        if action == "hold" and NAME.fullmatch(name) is not None:
+            reason = _request_reason(directory / file)
+            yield Hold(name, f"held before the upgrade{reason}", since=now)
+
+
+def _request_reason(path: Path) -> str:
+    with suppress(OSError, ValueError, RecursionError):
+        content = json.loads(read_file(path, _LARGEST_REQUEST))
+        if isinstance(content, dict) and isinstance(content.get("reason"), str):
+            return f": {content['reason']}" if content["reason"] else ""
+    return ""
+
+
+def _mark(hold: Hold) -> str:
+    """Return what tells one earlier hold from another."""
+    return hashlib.sha256(json.dumps([hold.name, hold.reason]).encode()).hexdigest()
+
+
+def _taken_over(state_dir: Path) -> set[str]:
+    """Return the marks of what was taken over before; without them it is taken over again."""
+    try:
+        with open_directory(state_dir / HOLDS) as directory:
+            marks = json.loads(read_small(directory, _TAKEN_OVER, _LARGEST_MARKS))
+    except (OSError, ValueError, RecursionError):
+        return set()
+    return {mark for mark in marks if isinstance(mark, str)} if isinstance(marks, list) else set()
 
 
 def hold_for_damage(holds: Holds, loaded: Loaded, sweeps: Mapping[str, SweepConfig]) -> None:
     """Hold each configured sweep whose state cannot be read: its guards would be blind."""
-    for name, sweep in sweeps.items():
-        why = loaded.unusable or loaded.damaged.get(name)
-        if why is not None:
-            holds.place_or_keep(damage_hold(holds, sweep, why))
+    for hold in damage_holds(holds, loaded, sweeps).values():
+        holds.place_or_keep(hold)
+
+
+def damage_holds(
+    holds: Holds, loaded: Loaded, sweeps: Mapping[str, SweepConfig]
+) -> dict[str, Hold]:
+    """Return the holds that damaged state asks for, by the sweep's name.
+
+    One that was released for that reason, and did not run since, is not held again.
+    """
+    reasons = {name: loaded.unusable or loaded.damaged.get(name) for name in sweeps}
+    return {
+        name: damage_hold(holds, sweeps[name], why)
+        for name, why in reasons.items()
+        if why is not None and not _is_released(holds, name)
+    }
+
+
+def _is_released(holds: Holds, name: str) -> bool:
+    released = holds.released(name)
+    return released is not None and STATE_KIND in released.kinds
 
 
 def damage_hold(holds: Holds, sweep: SweepConfig, why: str) -> Hold:

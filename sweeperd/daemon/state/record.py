@@ -34,6 +34,7 @@ class SweepRecord:
         history: The newest runs' reports, oldest first, at most HISTORY_LENGTH.
         boot: Names the boot of the host in which the newest run started.
         started_elapsed: The elapsed clock at that start, in seconds; good within that boot.
+        policy: What the newest run swept, by which a renamed sweep is known.
     """
 
     last_start: datetime | None = None
@@ -45,6 +46,7 @@ class SweepRecord:
     history: tuple[dict[str, Any], ...] = ()
     boot: str | None = None
     started_elapsed: float | None = None
+    policy: str | None = None
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -57,6 +59,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "history": (list,),
     "boot": (str, type(None)),
     "started_elapsed": (int, float, type(None)),
+    "policy": (str, type(None)),
 }
 
 

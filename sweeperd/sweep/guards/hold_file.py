@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from sweeperd.config.models import SweepConfig
-from sweeperd.host.files import open_directory, read_small, remove_small, write_small
+from sweeperd.host.files import (
+    make_directory,
+    open_directory,
+    read_small,
+    remove_small,
+    write_small,
+)
 
 HOLDS: Final = "holds"
 RELEASED: Final = "released"
@@ -57,7 +63,7 @@ class Hold:
     def merged(self, former: Hold) -> Hold:
         """Return this hold set over a former one, which it never shortens or forgets."""
         if not former.is_readable:
-            return self
+            return replace(self, until=None)  # what it said of its end is not known
         until = None if None in {self.until, former.until} else max(self.until, former.until)  # type: ignore[type-var]
         reasons = dict.fromkeys(reason for reason in (self.reason, former.reason) if reason)
         return replace(
@@ -87,7 +93,8 @@ class Release:
 def policy_of(sweep: SweepConfig) -> str:
     """Return what makes two sweeps the same work, whatever they are called."""
     parts = (sweep.database, sweep.table, sweep.column or "", sweep.condition or "")
-    return "|".join(" ".join(part.split()) for part in parts).replace("|public.", "|")
+    plain = "|".join(" ".join(part.replace('"', "").split()) for part in parts)
+    return plain.replace("|public.", "|")
 
 
 @dataclass
@@ -99,18 +106,21 @@ class Holds:
         now: Returns the host's wall time, UTC.
         configured: Names in the configuration; a hold of another name may be a renamed sweep's.
         has_history: Tells whether a sweep of that name is known to have run.
+        known_policy: Returns the policy of the last run of that name; None when it is not known.
     """
 
     state_dir: Path
     now: Callable[[], datetime]
     configured: Collection[str] | None = None
     has_history: Callable[[str], bool] = lambda _: True
+    known_policy: Callable[[str], str | None] = lambda _: None
     _unwritten: dict[str, Hold] = field(default_factory=dict)
 
     def find(self, sweep: SweepConfig) -> Hold | None:
         """Return the hold that binds a sweep at this moment; None when it may run."""
-        if (unwritten := self._unwritten.get(sweep.name)) is not None:
-            return unwritten
+        for name in (ALL, sweep.name):
+            if (unwritten := self._unwritten.get(name)) is not None:
+                return unwritten
         try:
             with open_directory(self.state_dir / HOLDS) as directory:
                 for name in (ALL, sweep.name):
@@ -158,7 +168,7 @@ class Holds:
         Raises:
             OSError: It cannot be written.
         """
-        self.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        make_directory(self.state_dir)
         with open_directory(self.state_dir / HOLDS, make=True) as directory:
             former = self._read(directory, hold.name)
             placed = hold.merged(former) if former is not None else hold
@@ -186,9 +196,10 @@ class Holds:
         if hold is None:
             return None
         with open_directory(self.state_dir / HOLDS) as directory:
-            note = {"version": _VERSION, "kinds": hold.kinds, "reason": hold.reason, "by": by}
-            with open_directory(self.state_dir / RELEASED, make=True) as released:
-                write_small(released, name, json.dumps(note).encode())
+            if name != ALL:
+                note = {"version": _VERSION, "kinds": hold.kinds, "reason": hold.reason, "by": by}
+                with open_directory(self.state_dir / RELEASED, make=True) as released:
+                    write_small(released, name, json.dumps(note).encode())
             remove_small(directory, name)
         self._unwritten.pop(name, None)
         return hold
@@ -207,14 +218,12 @@ class Holds:
         """Let a release act once."""
         self._forget(RELEASED, name)
 
-    def has_note(self, name: str) -> bool:
-        """Whether a note lies in the directory of holds; its name begins with a dot."""
-        return (self.state_dir / HOLDS / name).exists()
-
-    def write_note(self, name: str) -> None:
-        """Leave a note in the directory of holds; where it cannot be written, it is missing."""
-        with suppress(OSError), open_directory(self.state_dir / HOLDS) as directory:
-            write_small(directory, name, b"")
+    def write_unwritten(self) -> None:
+        """Try again to write the holds that bind this process only, which none can release."""
+        for name, hold in list(self._unwritten.items()):
+            with suppress(OSError):
+                self.place(hold)
+                del self._unwritten[name]
 
     def _forget(self, folder: str, name: str) -> None:
         try:
@@ -257,8 +266,9 @@ class Holds:
             hold = self.read(name) if name != ALL else None
             if hold is None:
                 continue
-            same = hold.policy == policy_of(sweep)
-            if same or (hold.policy is None and not self.has_history(sweep.name)):
+            policy = hold.policy or self.known_policy(name)
+            same = policy == policy_of(sweep)
+            if same or (policy is None and not self.has_history(sweep.name)):
                 why = "is this sweep under its former name" if same else "may be this sweep's"
                 return replace(
                     hold, reason=f"{hold.reason or 'held'} (the hold {name}, which {why})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,6 +73,8 @@ class Facts:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, kinds):
                 raise ValueError(f"{name} is {value!r}")  # noqa: TRY004 - one error means "damaged"
+        if not math.isfinite(self.elapsed):
+            raise ValueError(f"elapsed is {self.elapsed}")
         return self
 
 
