@@ -60,7 +60,10 @@ class Server:
 class Relation:
     """A table or a leaf, and what ``role`` may do with it.
 
-    ``pages`` and ``tuples`` are the last ANALYZE's, ``blocks`` is the size now.
+    ``pages`` and ``tuples`` are the last ANALYZE's, ``blocks`` is the size now. ``row_security``
+    tells whether it applies to the role, ``policies_by_command`` whether a policy is for some
+    commands only. ``delete_rule`` is the name of a rule ON DELETE that fires. ``reactions`` counts
+    foreign keys and rules, so that a batch sees when one was added.
     """
 
     oid: int
@@ -84,7 +87,9 @@ class Relation:
     owned: bool
     maintainable: bool
     statement_trigger: bool
-    delete_rule: bool
+    delete_rule: str | None
+    policies_by_command: bool
+    reactions: int
 
     @property
     def shown(self) -> str:

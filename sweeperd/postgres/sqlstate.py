@@ -31,6 +31,7 @@ ROW_SECURITY_CURE = (
 )
 _LOCK_NOT_AVAILABLE = "55P03"
 _QUERY_CANCELED = "57014"
+_INSUFFICIENT_PRIVILEGE = "42501"
 _READ_ONLY = "25006"
 
 # Classes that PostgreSQL itself raises for one row's data, and P0 for what a trigger raises.
@@ -93,7 +94,15 @@ def describe(error: BaseException) -> str:
         detail = bounded(getattr(error, "detail", None) or "")
         if detail and "\n" not in detail:
             words = f"{words}: {detail}"
+        if error.sqlstate == _INSUFFICIENT_PRIVILEGE and (function := _function(error)):
+            words = f"{words}, in {function}"
         if error.server_source_function == _ROW_SECURITY_ROUTINE:
             words = f"{words}; {ROW_SECURITY_CURE}"
         return f"{words} (SQLSTATE {error.sqlstate})"
     return words
+
+
+def _function(error: asyncpg.PostgresError) -> str | None:
+    """Return the function that an error was raised in, such as a trigger's; None if in none."""
+    context = bounded(getattr(error, "context", None) or "")
+    return next((line.strip() for line in context.splitlines() if " function " in line), None)

@@ -38,13 +38,7 @@ async def preflight(
             )
         )
     if not found.lockable:
-        findings.append(
-            Finding(
-                "warning",
-                f"without UPDATE this role cannot skip rows that others lock: "
-                f"{found.root.grant('UPDATE')}",
-            )
-        )
+        findings.append(Finding("warning", _not_lockable(found)))
     findings += await surroundings(connection, sweep, found)
     await _check_archive(connection, sweep, found)
     findings += _advice(sweep, found, choices)
@@ -53,6 +47,16 @@ async def preflight(
         for name in unguarded(found.facts)
     ]
     return findings
+
+
+def _not_lockable(found: Survey) -> str:
+    closed = next(leaf.relation for leaf in found.leaves if not leaf.lockable)
+    if closed.lockable:
+        return (
+            f"policies of {closed.shown} are for some commands only, so this role cannot skip rows "
+            "that others lock; a policy FOR ALL lets it"
+        )
+    return f"without UPDATE this role cannot skip rows that others lock: {closed.grant('UPDATE')}"
 
 
 async def _check_archive(connection: Connection, sweep: SweepConfig, found: Survey) -> None:

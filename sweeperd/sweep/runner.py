@@ -29,6 +29,7 @@ from sweeperd.sweep.execute.batch import BatchLimits
 from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.execute.partitions import Partitions, find_past
 from sweeperd.sweep.execute.pool import Crew
+from sweeperd.sweep.execute.remaining import conclude
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.vacuum import care
 from sweeperd.sweep.guards.decide import Doubts, doubts, still_held
@@ -128,7 +129,7 @@ class Runner:
             if run.archive.synchronous:
                 run.limits = run.limits.synchronous()
             session.join(run)
-            await self._sweep_all(run, choices, session)
+            await self._sweep_all(run, choices, session, found)
             if report.outcome == "drained":
                 _note_drained(report, found.server.cutoff)
             if report.outcome in _WORTH_CARE:
@@ -225,10 +226,12 @@ class Runner:
         leaves = tuple(leaf for leaf in found.leaves if leaf.relation.oid not in gone)
         return replace(found, leaves=leaves)
 
-    async def _sweep_all(self, run: Run, choices: list[Choice], session: Session) -> None:
+    async def _sweep_all(
+        self, run: Run, choices: list[Choice], session: Session, found: Survey
+    ) -> None:
         try:
             await Crew(run, choices).sweep(session)
-            _conclude(run)
+            await conclude(run, found.leaves, session, expected=found.expired.share > 0)
         except RunEndError as end:
             self._end(run.report, end)
         finally:
@@ -264,9 +267,12 @@ class Runner:
             Frame(f"sweeperd:{self._sweep.name}", statement_timeout_ms=_DRY_RUN_MS),
             search_path=found.search_path,
         )
+        counted = 0
         async with reading_rows(connection, frame):
-            counted = sql.count(found.target, limit=_DRY_RUN_LIMIT)
-            report.expired_count = await fetchval(connection, counted)
+            for leaf in found.leaves:  # and not the parent, which may have foreign partitions
+                counting = sql.count(leaf.target, limit=_DRY_RUN_LIMIT - counted)
+                counted += await fetchval(connection, counting)
+        report.expired_count = counted
         for reason in held.values():
             report.warn(f"a run would be held: {reason}")
         more = " or more" if report.expired_count == _DRY_RUN_LIMIT else ""
@@ -306,16 +312,3 @@ def _note_drained(report: Report, cutoff: int) -> None:
     past = UsualLoad.from_json(report.memory.get("drained"))
     load = past.drained(cutoff) if past is not None else UsualLoad(cutoff)
     report.memory["drained"] = load.as_json()
-
-
-def _conclude(run: Run) -> None:
-    """Name the end of a whole pass: drained only when it skipped nothing."""
-    run.forget_lanes()
-    report = run.report
-    locked = sum(run.locked_rows.values())
-    if run.refused_rows:
-        report.fail(f"{run.refused_rows} rows were refused by the database and stepped over")
-    elif locked:
-        report.finish("throttled", f"{locked} expired rows are locked by other transactions")
-    else:
-        report.finish("drained")

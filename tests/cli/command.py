@@ -19,7 +19,7 @@ from sweeperd.sweep.guards.decide import GUARD_KEYS
 from sweeperd.sweep.guards.hold_file import Hold, Holds
 from tests.conftest import TestDatabase
 
-_STATES = Path(tempfile.mkdtemp(prefix="swp-states-"))
+_STATES = Path(tempfile.mkdtemp(prefix="sweeperd-states-"))
 atexit.register(shutil.rmtree, _STATES, ignore_errors=True)
 SWEEPERD = (sys.executable, "-m", "sweeperd")
 

@@ -257,7 +257,7 @@ async def test_a_table_with_inheritance_children_is_refused(
     report = await sweep(database.dsn_for(role))
 
     assert report.outcome == "failed"
-    assert "public.kid inherit from public.t" in str(report.error)
+    assert "public.t has inheritance children (public.kid)" in str(report.error)
     assert await counts(database) == (EXPIRED, LIVE)
 
 

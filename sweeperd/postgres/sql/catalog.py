@@ -88,8 +88,16 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::
            THEN has_table_privilege(c.oid, 'MAINTAIN') ELSE false END AS maintainable,
        EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
                AND t.tgenabled <> 'D' AND (t.tgtype & 9) = 8) AS statement_trigger,
-       EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid
-               AND r.ev_type = '4' AND r.ev_enabled IN ('O', 'A')) AS delete_rule
+       (SELECT min(r.rulename) FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type = '4'
+        AND r.ev_enabled IN ('A', CASE current_setting('session_replication_role')
+                                  WHEN 'replica' THEN 'R' ELSE 'O' END)) AS delete_rule,
+       row_security_active(c.oid) AND EXISTS (
+           SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polcmd <> '*')
+           AS policies_by_command,
+       (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgconstraint <> 0
+        AND t.tgenabled IN ('O', 'A'))
+       + (SELECT count(*) FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type = '4'
+          AND r.ev_enabled <> 'D') AS reactions
 """
 
 TABLE: Final = f"""
@@ -131,7 +139,17 @@ SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text AS xid,
         (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute
          WHERE attrelid OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.int8[]::pg_catalog.oid[])
            AND attnum OPERATOR(pg_catalog.>) 0 AND NOT attisdropped))
-       AS unchanged
+       AS unchanged,
+       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger
+        WHERE tgrelid OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.int8[]::pg_catalog.oid[])
+          AND tgconstraint OPERATOR(pg_catalog.<>) 0
+          AND tgenabled OPERATOR(pg_catalog.=) ANY ('{O,A}'::pg_catalog."char"[]))
+       OPERATOR(pg_catalog.+)
+       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_rewrite
+        WHERE ev_class OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.int8[]::pg_catalog.oid[])
+          AND ev_type OPERATOR(pg_catalog.=) '4'::pg_catalog."char"
+          AND ev_enabled OPERATOR(pg_catalog.<>) 'D'::pg_catalog."char")
+       OPERATOR(pg_catalog.=) $7::pg_catalog.int8 AS same_reactions
 """
 
 # Tables by name that are not what they were; ``column`` names the one that differs, if any.
@@ -157,36 +175,88 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE i.inhparent = $1::bigint::oid ORDER BY 1, 2 LIMIT 20
 """
 
-# A hypertable's chunks are inheritance children of it; one without chunks is known by the trigger
-# that keeps rows out of the root. TimescaleDB's own catalogue is not read: anybody who may create
-# a schema could have made a view of that name.
+# A hypertable's chunks are inheritance children of it. One without chunks is known by the trigger
+# that kept rows out of the root until TimescaleDB 2.23, or from its catalogue, see `HYPERTABLES`.
+# $2 are the hypertables known from there.
 TIMESCALE: Final = """
-SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::bigint::oid
-               AND tgname = 'ts_insert_blocker')
-           AS hypertable,
-       EXISTS (SELECT FROM pg_inherits i
-               JOIN pg_class c ON c.oid = i.inhrelid
-               JOIN pg_namespace n ON n.oid = c.relnamespace
-               WHERE i.inhparent = $1::bigint::oid AND n.nspname = '_timescaledb_internal')
-           AS chunks,
-       (SELECT format('%I.%I', n.nspname, p.relname)
+WITH hypertables AS (
+    SELECT tgrelid AS oid FROM pg_trigger WHERE tgname = 'ts_insert_blocker'
+  UNION
+    SELECT unnest($2::bigint[])::oid
+  UNION
+    SELECT i.inhparent FROM pg_inherits i
+    JOIN pg_class c ON c.oid = i.inhrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = '_timescaledb_internal'
+)
+SELECT c.oid IN (SELECT oid FROM hypertables) AS hypertable,
+       n.nspname = '_timescaledb_internal' AS internal,
+       (SELECT format('%I.%I', pn.nspname, p.relname)
         FROM pg_inherits i
         JOIN pg_class p ON p.oid = i.inhparent
-        JOIN pg_namespace n ON n.oid = p.relnamespace
-        WHERE i.inhrelid = $1::bigint::oid
-          AND EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = p.oid
-                      AND t.tgname = 'ts_insert_blocker') LIMIT 1) AS chunk_of
+        JOIN pg_namespace pn ON pn.oid = p.relnamespace
+        WHERE i.inhrelid = c.oid AND p.oid IN (SELECT oid FROM hypertables) LIMIT 1) AS chunk_of
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = $1::bigint::oid
 """
 
+# Whether TimescaleDB's list of hypertables can be read without running a stranger's code, who may
+# have made a schema of that name: a plain table of plain columns, of the extension's owner, the
+# database's or a superuser.
+HYPERTABLES_READABLE: Final = """
+SELECT EXISTS (
+    SELECT FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_roles o ON o.oid = c.relowner
+    WHERE n.nspname = '_timescaledb_catalog' AND c.relname = 'hypertable' AND c.relkind = 'r'
+      AND NOT row_security_active(c.oid)
+      AND (o.rolsuper
+           OR o.oid IN (SELECT extowner FROM pg_extension WHERE extname = 'timescaledb')
+           OR o.oid IN (SELECT datdba FROM pg_database WHERE datname = current_database()))
+      AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+      AND (SELECT count(*) FROM pg_attribute a
+           WHERE a.attrelid = c.oid AND a.attname IN ('schema_name', 'table_name')
+             AND a.atttypid IN ('name'::regtype, 'text'::regtype)) = 2)
+"""
+HYPERTABLES: Final = """
+SELECT c.oid::bigint AS oid
+FROM ONLY _timescaledb_catalog.hypertable h
+JOIN pg_namespace n ON n.nspname = h.schema_name::name
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = h.table_name::name
+LIMIT 10000
+"""
+
+# Beside the role's own attributes: roles with rights of that kind that it can become or inherits.
 ROLE: Final = """
 SELECT r.rolname AS name, r.rolsuper AS superuser, r.rolbypassrls AS bypasses_row_security,
        r.rolcreaterole AS creates_roles, r.rolreplication AS replicates,
        (SELECT coalesce(array_agg(p.rolname::text ORDER BY p.rolname), '{}')
         FROM pg_roles p
-        WHERE p.rolname IN ('pg_execute_server_program', 'pg_read_server_files',
-                            'pg_write_server_files', 'pg_write_all_data', 'pg_read_all_data')
-          AND NOT r.rolsuper AND pg_has_role(r.oid, p.oid, 'MEMBER')) AS predefined
+        WHERE (p.rolsuper OR p.rolbypassrls OR p.rolcreaterole OR p.rolreplication
+               OR p.rolname IN ('pg_execute_server_program', 'pg_read_server_files',
+                                'pg_write_server_files', 'pg_write_all_data', 'pg_read_all_data',
+                                'pg_maintain', 'pg_signal_backend', 'pg_create_subscription'))
+          AND p.oid <> r.oid AND NOT r.rolsuper AND pg_has_role(r.oid, p.oid, 'MEMBER'))
+           AS memberships,
+       (SELECT d.datname FROM pg_database d
+        WHERE d.datname = current_database() AND NOT r.rolsuper
+          AND pg_has_role(r.oid, d.datdba, 'MEMBER')) AS owned_database,
+       (SELECT array_agg(p.rolname::text) FROM pg_roles p
+        WHERE starts_with(p.rolname::text, 'sweeperd')) AS taken
 FROM pg_roles r WHERE r.rolname = current_user
+"""
+
+# Whether one of these tables has row security, whoever it applies to.
+ROW_SECURED: Final = """
+SELECT EXISTS (SELECT FROM pg_class WHERE oid = ANY ($1::bigint[]::oid[]) AND relrowsecurity)
+"""
+
+# Asked where the role's own search_path is in force, so names are qualified.
+FOREIGN_BELOW: Final = """
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_partition_tree($1::pg_catalog.int8::pg_catalog.regclass) AS t
+    JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) t.relid
+    WHERE c.relkind OPERATOR(pg_catalog.=) 'f'::pg_catalog."char")
 """
 
 PRIMARY_KEY: Final = """

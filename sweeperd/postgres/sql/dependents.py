@@ -15,6 +15,15 @@ ORDER BY t.tgname
 LIMIT 100
 """
 
+# One trigger of each of these tables that may suppress a delete: before, for each row, on delete.
+BEFORE_DELETE: Final = """
+SELECT DISTINCT ON (t.tgrelid) t.tgrelid::bigint AS oid, t.tgname AS name
+FROM pg_trigger t
+WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND (t.tgtype & 11) = 11
+  AND t.tgrelid = ANY ($1::bigint[]::oid[])
+ORDER BY t.tgrelid, t.tgname
+"""
+
 # Foreign keys that refer to these tables, and on from there as far as deletes cascade. A key has
 # an index when some whole one begins with its columns, in any order.
 REFERENCING: Final = """
@@ -48,42 +57,56 @@ ORDER BY k.oid, k.depth
 LIMIT 100
 """
 
-# Foreign keys by which a delete in a table, over any number of other tables, comes back to it. A
-# key that refers to a partitioned table stands in the catalogue for each of its partitions, too.
-CASCADES_BACK: Final = """
-WITH RECURSIVE members AS (
-    SELECT $1::bigint::oid AS oid
-  UNION
-    SELECT relid::oid FROM pg_partition_tree($1::bigint::regclass)
-), reached AS (
-    SELECT k.conrelid AS oid, ARRAY[k.oid] AS path
-    FROM members m JOIN pg_constraint k ON k.confrelid = m.oid
-    WHERE k.contype = 'f' AND k.confdeltype = 'c'
-  UNION
-    SELECT k.conrelid, reached.path || k.oid
-    FROM reached
-    CROSS JOIN LATERAL (
-        SELECT reached.oid AS relid
-      UNION
-        SELECT relid::oid FROM pg_partition_tree(reached.oid::regclass)
-    ) AS part
-    JOIN pg_constraint k ON k.confrelid = part.relid
-    WHERE k.contype = 'f' AND k.confdeltype = 'c' AND k.oid <> ALL (reached.path)
-      AND cardinality(reached.path) < 8
-), back AS (
-    SELECT reached.path FROM reached
-    WHERE EXISTS (SELECT FROM members m
-                  WHERE m.oid = reached.oid
-                     OR m.oid IN (SELECT relid FROM pg_partition_tree(reached.oid::regclass)))
-    ORDER BY cardinality(reached.path), reached.path LIMIT 1
+# The tables of a partition's whole table, or of a table: what may hold its live rows.
+FAMILY: Final = """
+SELECT relid::oid::bigint AS oid
+FROM pg_partition_tree(coalesce(pg_partition_root($1::bigint::regclass)::oid,
+                                $1::bigint::oid)::regclass)
+UNION SELECT $1::bigint
+"""
+
+# A table and what lies below it.
+SUBTREE: Final = """
+SELECT relid::oid::bigint AS oid FROM pg_partition_tree($1::bigint::regclass)
+UNION SELECT $1::bigint
+"""
+
+# Where a delete in these tables cascades to, one step: each table with one key that leads there. A
+# key that refers to a partitioned table is in the catalogue once more for each partition. It is a
+# trigger on the referred-to table that cascades: it may be disabled, and a key that is NOT ENFORCED
+# has none.
+CASCADES: Final = """
+WITH edges AS (
+    SELECT k.conrelid, (array_agg(k.oid ORDER BY k.conparentid <> 0, k.oid))[1] AS key,
+           (array_agg(k.confrelid ORDER BY k.conparentid <> 0, k.oid))[1] AS referred
+    FROM pg_trigger t
+    JOIN pg_constraint k ON k.oid = t.tgconstraint AND k.confrelid = t.tgrelid
+    WHERE t.tgrelid = ANY ($1::bigint[]::oid[]) AND (t.tgtype & 8) = 8
+      AND t.tgenabled IN ('O', 'A') AND k.contype = 'f' AND k.confdeltype = 'c'
+    GROUP BY k.conrelid
 )
-SELECT k.conname AS name, n.nspname AS schema, c.relname AS table
-FROM back
-CROSS JOIN LATERAL unnest(back.path) WITH ORDINALITY AS p(oid, place)
-JOIN pg_constraint k ON k.oid = p.oid
+SELECT tree.oid::bigint AS oid, e.key::bigint AS key, e.referred::bigint AS referred
+FROM edges e
+CROSS JOIN LATERAL (SELECT relid::oid AS oid FROM pg_partition_tree(e.conrelid::regclass)
+                    UNION SELECT e.conrelid) AS tree
+"""
+
+# Keys as they were made, and what makes each anew without the cascade.
+CASCADE_KEYS: Final = """
+WITH RECURSIVE up AS (
+    SELECT p.oid::oid AS oid, p.place
+    FROM unnest($1::bigint[]) WITH ORDINALITY AS p(oid, place)
+  UNION ALL
+    SELECT k.conparentid, up.place
+    FROM up JOIN pg_constraint k ON k.oid = up.oid WHERE k.conparentid <> 0
+)
+SELECT k.conname AS name, n.nspname AS schema, c.relname AS table,
+       replace(pg_get_constraintdef(k.oid), ' ON DELETE CASCADE', '') AS definition
+FROM up
+JOIN pg_constraint k ON k.oid = up.oid AND k.conparentid = 0
 JOIN pg_class c ON c.oid = k.conrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
-ORDER BY p.place
+ORDER BY up.place
 """
 
 _SCHEMAS_PUBLISHED: Final = """

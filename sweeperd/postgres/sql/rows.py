@@ -230,6 +230,16 @@ def places(target: Target, part: Slice, *, limit: int) -> Statement:
     )
 
 
+def expired_places(target: Target, *, limit: int) -> Statement:
+    """Return the places of expired rows anywhere in a heap, at most ``limit``."""
+    args = Args()
+    return Statement(
+        f"SELECT {target.table.reference}.ctid FROM {target.table.source} "
+        f"WHERE {target.condition(args)} LIMIT {args.add(limit, 'bigint')}",
+        tuple(args),
+    )
+
+
 def places_unjudged(target: Target, part: TidRange | Tids, *, limit: int) -> Statement:
     """Return the places of all rows of a slice, expired or not: nothing of theirs is read."""
     args = Args()

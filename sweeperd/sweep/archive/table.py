@@ -49,7 +49,8 @@ async def find_archive(
     """Return the archive table of a sweep, with its columns matched by name.
 
     Raises:
-        SweepError: It does not exist, is the table itself, lacks a column or a privilege.
+        SweepError: It does not exist, is the table itself, lacks a column or a privilege, or
+            has row security.
     """
     name = sweep.archive_to or ""
     relation = await catalog.find_table(connection, name)
@@ -72,6 +73,13 @@ async def find_archive(
         raise SweepError(
             f"no INSERT privilege on the archive {relation.shown}",
             cure=relation.grant("SELECT, INSERT"),
+        )
+    if relation.row_security and sweep.row_security == "off":
+        role = catalog.quote_if_needed(relation.role)
+        raise SweepError(
+            f"row security applies to {role} in the archive {relation.shown}",
+            cure=f'ALTER ROLE {role} BYPASSRLS, or write row_security = "obey" to insert what its '
+            "policies allow",
         )
     values: dict[str, int | str] = {
         "archived_at": cutoff,

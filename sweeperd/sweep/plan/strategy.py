@@ -10,6 +10,7 @@ from typing import Any, Final
 from sweeperd.config.models import SweepConfig
 from sweeperd.errors import SweepError
 from sweeperd.postgres.catalog import Column, Index, Relation, Server
+from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.expired import quote
 from sweeperd.postgres.sql.rows import Target
@@ -116,6 +117,19 @@ def _weigh(leaf: Leaf, index: Index, expired: float) -> Choice:
     return Choice(leaf, "heap", reason, expired)
 
 
+async def _estimates(connection: Connection, found: Survey) -> Estimates:
+    """Return how many expired rows the planner expects, without asking foreign servers.
+
+    It may ask those of foreign partitions when it plans the parent.
+    """
+    if not await connection.fetchval(sql_catalog.FOREIGN_BELOW, found.root.oid):
+        return await estimate(connection, found.target)
+    estimates: Estimates = {}
+    for leaf in found.leaves:
+        estimates |= await estimate(connection, leaf.target)
+    return estimates
+
+
 async def estimate(connection: Connection, target: Target) -> Estimates:
     """Return how many expired rows the planner expects; it is asked once for all leaves.
 
@@ -168,6 +182,6 @@ async def plan(connection: Connection, sweep: SweepConfig, found: Survey) -> lis
     """Choose the strategy of each leaf."""
     frame = table_frame(sweep, search_path=found.search_path)
     async with reading_rows(connection, frame):
-        estimates = await estimate(connection, found.target) if found.column else {}
+        estimates = await _estimates(connection, found) if found.column else {}
         chosen = [choose(sweep, leaf, found.column, estimates) for leaf in found.leaves]
         return [with_read_budget(choice, found.server) for choice in chosen]

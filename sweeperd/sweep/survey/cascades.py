@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sweeperd.errors import SweepError
 from sweeperd.postgres.catalog import Relation, quote_if_needed
 from sweeperd.postgres.sql import dependents as sql_dependents
 from sweeperd.postgres.transaction import Connection
 
+_MOST_NAMED: Final = 5
+
 
 async def refuse_cascades_back(connection: Connection, root: Relation) -> None:
     """Refuse a table whose rows are deleted along with other rows of it.
+
+    Rows of another partition of the same table count as well: they are live rows of that table.
 
     Raises:
         SweepError: ON DELETE CASCADE leads from the table back to it, directly or over others.
@@ -17,20 +23,46 @@ async def refuse_cascades_back(connection: Connection, root: Relation) -> None:
     # a foreign key is a trigger on the table that it refers to, which may be a partition
     if not root.has_triggers and root.kind != "p":
         return
-    keys = await connection.fetch(sql_dependents.CASCADES_BACK, root.oid)
-    if not keys:
+    way = await _way_back(connection, root)
+    if way is None:
         return
-    first = keys[0]
-    child = f"{quote_if_needed(first['schema'])}.{quote_if_needed(first['table'])}"
-    name = quote_if_needed(first["name"])
-    way = " and ".join(
-        f"{quote_if_needed(key['name'])} of "
-        f"{quote_if_needed(key['schema'])}.{quote_if_needed(key['table'])}"
-        for key in keys
-    )
+    keys = await connection.fetch(sql_dependents.CASCADE_KEYS, list(way))
+    named = [
+        f"{quote_if_needed(key['name'])} of {_table(key['schema'], key['table'])}" for key in keys
+    ]
+    more = ", ..." if len(named) > _MOST_NAMED else ""
+    last = keys[-1]
+    name = quote_if_needed(last["name"])
     raise SweepError(
-        f"ON DELETE CASCADE of foreign key {way} leads back to {root.shown}, so that "
-        "deleting an expired row would also delete rows that are not expired",
-        cure=f"drop the cascade (ALTER TABLE {child} DROP CONSTRAINT {name}; then ADD it again "
-        "with ON DELETE NO ACTION), and sweep the referencing rows first",
+        f"ON DELETE CASCADE of foreign key {', then '.join(named[:_MOST_NAMED])}{more} leads back "
+        f"to {root.shown}, so that deleting an expired row would also delete rows that are not "
+        "expired",
+        cure=f"ALTER TABLE {_table(last['schema'], last['table'])} DROP CONSTRAINT {name}, "
+        f"ADD CONSTRAINT {name} {last['definition']}",
     )
+
+
+async def _way_back(connection: Connection, root: Relation) -> tuple[int, ...] | None:
+    """Return the keys of a shortest way by which a delete comes back; None if there is none.
+
+    Each table is entered once, so this ends after as many steps as there are tables.
+    """
+    family = {row["oid"] for row in await connection.fetch(sql_dependents.FAMILY, root.oid)}
+    begin = [row["oid"] for row in await connection.fetch(sql_dependents.SUBTREE, root.oid)]
+    ways: dict[int, tuple[int, ...]] = dict.fromkeys(begin, ())
+    tables = begin
+    while tables:
+        edges = await connection.fetch(sql_dependents.CASCADES, tables)
+        tables = []
+        for edge in edges:
+            way = (*ways[edge["referred"]], edge["key"])
+            if edge["oid"] in family:
+                return way
+            if edge["oid"] not in ways:
+                ways[edge["oid"]] = way
+                tables.append(edge["oid"])
+    return None
+
+
+def _table(schema: str, name: str) -> str:
+    return f"{quote_if_needed(schema)}.{quote_if_needed(name)}"

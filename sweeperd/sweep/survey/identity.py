@@ -1,7 +1,8 @@
 """Whether a table is still the one that was surveyed, asked while its lock keeps it so.
 
 Between two batches anybody may drop a table, make it anew, detach a leaf or change a column's
-type; a name then means other rows, and a constant of another type is compared by a cast.
+type; a name then means other rows, and a constant of another type is compared by a cast. A foreign
+key that is added may cascade to live rows, and a rule may do anything instead of the delete.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class Identity:
         """Compare, in the transaction that has deleted from these tables; return its id.
 
         Raises:
-            RunEndError: A table or a column is another one; the caller rolls back.
+            RunEndError: A table or a column is another one, or a delete may have other effects; the
+            caller rolls back.
         """
         known = [self.relations[table.schema, table.name] for table in tables]
         if not known:
@@ -63,9 +65,17 @@ class Identity:
             [f"{column.type} {column.name}" for column in self.columns],
             len(known) * len(self.columns),
             len(known) * len(self.columns) if self.whole else None,
+            sum(one.reactions for one in known),
         )
         if not row["unchanged"]:
             await self._tell(connection, known)
+        if not row["same_reactions"]:
+            names = ", ".join(one.shown for one in known[:3])
+            raise RunEndError(
+                "throttled",
+                f"a foreign key or rule of {names} was added or removed while the run was under "
+                "way; nothing of this batch was deleted; the next run looks at it again",
+            )
         xid: str | None = row["xid"]
         return xid
 

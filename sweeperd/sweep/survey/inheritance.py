@@ -2,41 +2,70 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from sweeperd.errors import SweepError
 from sweeperd.postgres.catalog import Relation, quote_if_needed
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.transaction import Connection
 
-_MOST_NAMED = 5
+_MOST_NAMED: Final = 5
 
 
 async def refuse_children(connection: Connection, root: Relation) -> None:
-    """Refuse a table that other tables inherit from, and a hypertable.
+    """Refuse a table that other tables inherit from, a hypertable, and a part of one.
 
     Raises:
         SweepError: With what to do instead.
     """
-    row = await connection.fetchrow(sql_catalog.TIMESCALE, root.oid)
-    if row["hypertable"] or row["chunks"]:
-        raise SweepError(
-            f"{root.shown} is a TimescaleDB hypertable, whose rows lie in chunks",
-            cure=f"let TimescaleDB drop whole chunks: SELECT add_retention_policy('{root.shown}', "
-            "INTERVAL '90 days')",
-        )
-    if row["chunk_of"]:
-        raise SweepError(
-            f"{root.shown} is a chunk of the TimescaleDB hypertable {row['chunk_of']}",
-            cure="let TimescaleDB drop whole chunks: SELECT "
-            f"add_retention_policy('{row['chunk_of']}', INTERVAL '90 days')",
-        )
+    _refuse_timescale(root, await _timescale(connection, root))
     if not root.has_children:
         return
     rows = await connection.fetch(sql_catalog.CHILDREN, root.oid)
     names = [f"{quote_if_needed(r['schema'])}.{quote_if_needed(r['name'])}" for r in rows]
     if names:
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        more = ", ..." if len(names) > _MOST_NAMED else ""
         raise SweepError(
-            f"{', '.join(names[:_MOST_NAMED])}{more} inherit from {root.shown}, and their rows are "
-            "also its rows",
+            f"{root.shown} has inheritance children ({', '.join(names[:_MOST_NAMED])}{more}), and "
+            "their rows are also its rows",
             cure=f"write one sweep per table that holds rows, such as table = '{names[0]}'",
         )
+
+
+async def _timescale(connection: Connection, root: Relation) -> Any:  # noqa: ANN401 - asyncpg's record
+    hypertables = []
+    if await connection.fetchval(sql_catalog.HYPERTABLES_READABLE):
+        hypertables = [row["oid"] for row in await connection.fetch(sql_catalog.HYPERTABLES)]
+    return await connection.fetchrow(sql_catalog.TIMESCALE, root.oid, hypertables)
+
+
+def _refuse_timescale(root: Relation, row: Any) -> None:  # noqa: ANN401 - asyncpg's record
+    """Refuse what TimescaleDB manages.
+
+    Raises:
+        SweepError: The table is a hypertable, a chunk, or another table of TimescaleDB's own.
+    """
+    if row["chunk_of"]:
+        raise SweepError(
+            f"{root.shown} is a chunk of the TimescaleDB hypertable {row['chunk_of']}",
+            cure=_retention(row["chunk_of"]),
+        )
+    if row["internal"]:
+        raise SweepError(
+            f"{root.shown} is in a schema that TimescaleDB keeps its own tables in",
+            cure="name the hypertable or continuous aggregate it belongs to in a retention policy: "
+            "add_retention_policy",
+        )
+    if row["hypertable"]:
+        raise SweepError(
+            f"{root.shown} is a TimescaleDB hypertable, whose rows lie in chunks",
+            cure=_retention(root.shown),
+        )
+
+
+def _retention(hypertable: str) -> str:
+    text = hypertable.replace("'", "''")
+    return (
+        f"let TimescaleDB drop whole chunks: SELECT add_retention_policy('{text}', "
+        "INTERVAL '90 days')"
+    )

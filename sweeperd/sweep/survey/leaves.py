@@ -40,25 +40,16 @@ async def find_leaves(
         await refuse_children(connection, root)
         _mind_row_security(root, warnings, obey=obey)
         return [await _single(connection, root, column, target)]
-    heaps, foreign, in_the_way = [], [], []
     _mind_row_security(root, warnings, obey=obey)
-    if root.statement_trigger:
-        in_the_way.append(f"{root.shown} has statement triggers of its own")
-    if root.row_security:
-        in_the_way.append(f"{root.shown} has row security of its own")
-    for relation in await catalog.read_partitions(connection, root.oid):
-        _refuse_rule(relation)
-        if relation.kind == "p":
-            continue
-        if relation.kind != "r":
-            foreign.append(relation.shown)
-            continue
-        if not (relation.deletable and relation.readable and relation.usable):
-            in_the_way.append(relation.grant("SELECT, UPDATE, DELETE"))
-        heaps.append(relation)
+    heaps, foreign, in_the_way = await _partitions(connection, root)
     if in_the_way:
         _refuse_foreign(root, foreign, in_the_way)
         return [await _through_parent(connection, target, (root, heaps), column, in_the_way)]
+    if foreign and not heaps:
+        raise SweepError(
+            f"every partition of {root.shown} is a foreign table, and none is swept",
+            cure="write the sweep on the server that holds the rows",
+        )
     warnings += [f"{name} is a foreign table and is not swept" for name in foreign]
     for relation in heaps:
         _mind_row_security(relation, warnings, obey=obey)
@@ -75,16 +66,44 @@ async def find_leaves(
     ]
 
 
+async def _partitions(
+    connection: Connection, root: Relation
+) -> tuple[list[Relation], list[str], list[str]]:
+    """Return a partitioned table's heaps, its foreign tables, and why heaps cannot be swept.
+
+    Raises:
+        SweepError: A rule forbids the sweep.
+    """
+    heaps, foreign, in_the_way = [], [], []
+    if root.statement_trigger:
+        in_the_way.append(f"{root.shown} has statement triggers of its own")
+    if root.row_security:
+        in_the_way.append(f"{root.shown} has row security of its own")
+    for relation in await catalog.read_partitions(connection, root.oid):
+        _refuse_rule(relation)
+        if relation.kind == "p":
+            continue
+        if relation.kind != "r":
+            foreign.append(relation.shown)
+            continue
+        if not (relation.deletable and relation.readable and relation.usable):
+            in_the_way.append(relation.grant("SELECT, UPDATE, DELETE"))
+        heaps.append(relation)
+    return heaps, foreign, in_the_way
+
+
 def _refuse_rule(relation: Relation) -> None:
     """Refuse a rule ON DELETE, wherever in a partitioned table: it may do anything instead.
 
     Raises:
         SweepError: There is one that fires.
     """
-    if relation.delete_rule:
+    if relation.delete_rule is not None:
+        rule = quote_if_needed(relation.delete_rule)
         raise SweepError(
-            f"{relation.shown} has a rule ON DELETE, which may do anything instead of a delete",
-            cure="drop the rule (DROP RULE), or sweep the table that it writes to",
+            f"{relation.shown} has a rule ON DELETE, {rule}, which may do anything instead of a "
+            "delete",
+            cure=f"DROP RULE {rule} ON {relation.shown}, or sweep the table that it writes to",
         )
 
 

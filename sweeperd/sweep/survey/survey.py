@@ -14,7 +14,7 @@ from sweeperd.config.values.sql_expression import cut_at_cutoff
 from sweeperd.errors import SweepError
 from sweeperd.host.clock import Clock
 from sweeperd.postgres import catalog
-from sweeperd.postgres.catalog import Column, Relation, Server, quote_if_needed
+from sweeperd.postgres.catalog import Column, Relation, Server
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.expired import Condition, Expired
@@ -134,8 +134,9 @@ async def survey(
             raise SweepError(
                 f"where or condition may read other tables, so rows of {closed.shown} must be "
                 "locked first, and this role may not",
-                cure=f"ALTER ROLE {quote_if_needed(closed.role)} BYPASSRLS"
-                if closed.row_security
+                cure="give the table policies FOR ALL only: a row that a policy FOR UPDATE hides "
+                "cannot be locked"
+                if closed.policies_by_command and closed.lockable
                 else closed.grant("UPDATE"),
             )
         sampling = Sampling(_percent(leaves), _SAMPLE_ROWS)

@@ -32,10 +32,10 @@ class Leaf:
     def lockable(self) -> bool:
         """Whether its rows can be locked first.
 
-        Under row security FOR UPDATE shows only what a policy FOR UPDATE shows, so that a row
-        without one would be taken for a row that others have locked.
+        Under row security FOR UPDATE shows only what the policies for UPDATE show, too, so that a
+        row without one would be taken for a row that others have locked.
         """
-        return self.relation.lockable and not self.relation.row_security
+        return self.relation.lockable and not self.relation.policies_by_command
 
 
 def table_of(relation: Relation, root: Relation, *, whole: bool) -> Table:
