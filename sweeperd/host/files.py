@@ -70,10 +70,13 @@ def read_small(directory: int, name: str, limit: int) -> bytes:
         OSError: It cannot be read, is a link or no regular file, or is larger.
     """
     descriptor = os.open(name, _OLD, dir_fd=directory)
-    with os.fdopen(descriptor, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(f"{name} is not a regular file")
-        content = stream.read(limit + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            content = stream.read(limit + 1)
+    finally:
+        os.close(descriptor)  # a file object never owns a directory's
     if len(content) > limit:
         raise OSError(f"{name} is larger than {limit} bytes")
     return content

@@ -14,6 +14,7 @@ import pytest
 
 from sweeperd.config.files.loading import load_config
 from sweeperd.errors import ConfigError
+from sweeperd.host.files import open_directory, read_small
 from sweeperd.host.permissions import ExposedError, exposures, refuse_exposed
 from tests.cli.command import result_of, start, sweeperd
 from tests.parts import need
@@ -212,3 +213,14 @@ async def test_nothing_is_for_others_to_write_whatever_the_umask(place: Path) ->
     made = [place / "deep", *(place / "deep").rglob("*")]
     assert state in made
     assert all(path.stat().st_mode & 0o022 == 0 for path in made)
+
+
+def test_reading_what_is_no_file_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(10):
+        with pytest.raises(IsADirectoryError):
+            read_file(tmp_path, 10)
+        with open_directory(tmp_path.parent) as directory, pytest.raises(OSError, match="regular"):
+            read_small(directory, tmp_path.name, 10)
+
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
