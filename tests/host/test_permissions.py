@@ -15,7 +15,7 @@ import pytest
 from sweeperd.config.files.loading import load_config
 from sweeperd.errors import ConfigError
 from sweeperd.host.files import open_directory, read_small
-from sweeperd.host.permissions import ExposedError, exposures, refuse_exposed
+from sweeperd.host.permissions import ExposedError, exposures, read_file, refuse_exposed
 from tests.cli.command import result_of, start, sweeperd
 from tests.parts import need
 
