@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -68,6 +69,9 @@ def server(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Server
         found = postgres.installation(int(origin.removeprefix("postgres")))
         server = Server(found or Installation.find(), {"autovacuum": "off"})
         server.create()
+        if server._account is not None:
+            # tests run the program as the server's own user, too, and that one alone
+            os.chown(server.directory, server._account.pw_uid, -1)
         server.start()
         servers[origin] = server
     return servers[origin]
