@@ -48,6 +48,11 @@ ARCHIVES: Final = "archive"  # below the state directory
 # ends after which a look at the dead rows is in place: the server is well, and time is left
 _WORTH_CARE: Final = frozenset({"drained", "capped", "failed"})
 _DRY_RUN_LIMIT: Final = 1_000_000
+# what a server or a lost connection raises; the driver's own confusion is a lost connection, too
+_SERVER_ERRORS: Final = (
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
+    *(OSError, TimeoutError),
+)
 _DRY_RUN_MS: Final = 30_000
 
 
@@ -138,7 +143,7 @@ class Runner:
             self._end(report, end)
         except SweeperdError as error:
             report.fail(str(error), error.exit_code)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except _SERVER_ERRORS as error:
             lost = classify(error) is Fault.LOST
             report.fail(describe(error), DatabaseUnreachableError.exit_code if lost else 1)
 
