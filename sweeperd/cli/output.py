@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sweeperd.cli.terminal import safe
+from sweeperd.config.models import SweepConfig
+from sweeperd.sweep.guards.hold_file import Hold, Holds
+from sweeperd.sweep.guards.told import hold_fields, release_command
 from sweeperd.sweep.outcome.report import Listener, Report
 
 _QUIET: Final = frozenset({"batch", "waiting"})
@@ -21,7 +24,7 @@ _WARNINGS: Final = frozenset(
 
 
 @contextmanager
-def shown(report: Report, *, as_json: bool) -> Iterator[Listener]:
+def shown(report: Report, holds: Holds, sweep: SweepConfig, *, as_json: bool) -> Iterator[Listener]:
     """Show one run while it goes on, and its summary at the end."""
     terminal = Console(stderr=True)
     if terminal.is_terminal:
@@ -29,9 +32,10 @@ def shown(report: Report, *, as_json: bool) -> Iterator[Listener]:
             yield listener
     else:
         yield _logged
-    _log_end(report)
+    hold = holds.find(sweep) if report.outcome == "held" else None
+    _log_end(report, hold)
     if not as_json:
-        _summary(report)
+        _summary(report, hold)
 
 
 @contextmanager
@@ -60,8 +64,8 @@ def _logged(event: str, **fields: Any) -> None:  # noqa: ANN401 - any field
     (log.warning if event in _WARNINGS else log.info)(event, **fields)
 
 
-def _log_end(report: Report) -> None:
-    """Log the run's end: exactly one of the design's events, with its fields."""
+def _log_end(report: Report, hold: Hold | None) -> None:
+    """Log the run's end: exactly one of the design's events, and the hold besides."""
     log = structlog.get_logger()
     fields = report.as_dict()
     for name in ("sweep", "correlation_id"):
@@ -70,13 +74,13 @@ def _log_end(report: Report) -> None:
         log.error("sweep_failed", **fields)
     elif report.outcome == "timed_out":
         log.warning("sweep_timed_out", **fields)
-    elif report.outcome == "held":
-        log.warning("sweep_held", **fields)
     else:
         log.info("sweep_ran", **fields)
+    if hold is not None:
+        log.warning("sweep_held", **hold_fields(hold))
 
 
-def _summary(report: Report) -> None:
+def _summary(report: Report, hold: Hold | None) -> None:
     """Print what a person asks after a run, on stdout."""
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     colour = {"drained": "green", "failed": "red", "held": "red"}.get(str(report.outcome), "yellow")
@@ -98,7 +102,7 @@ def _summary(report: Report) -> None:
     if report.outcome == "held":
         _print(
             console,
-            f"  nothing was deleted; to let it go once: sweeperd sweep {report.sweep} --release",
+            f"  to release it: {release_command(hold) if hold is not None else 'run it again'}",
         )
 
 

@@ -16,7 +16,9 @@ from sweeperd.cli.output import shown
 from sweeperd.config.files.loading import load_config
 from sweeperd.config.models import Config, SweepConfig
 from sweeperd.config.order import in_order
-from sweeperd.daemon.state.store import StateUnreadableError, read_records
+from sweeperd.daemon.state.holds import hold_for_damage, take_over
+from sweeperd.daemon.state.record import Loaded
+from sweeperd.daemon.state.store import StateUnreadableError, read_records, running_pid
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
 from sweeperd.host.clock import SystemClock
 from sweeperd.host.owner import become_owner_of
@@ -25,12 +27,13 @@ from sweeperd.host.signals import Signals, handled_signals
 from sweeperd.log.safe_text import redacted, safe_json
 from sweeperd.log.setup import configure, run_context
 from sweeperd.postgres.connect import Database
+from sweeperd.sweep.guards.hold_file import Holds
 from sweeperd.sweep.once import run_once
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import ARCHIVES, Runner
 
 # what the guards compare with; cursors stay the daemon's own
-_GUARDS: Final = ("guard", "drained", "held_for")
+_GUARDS: Final = ("guard", "drained")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,6 @@ class Request:
     dry_run: bool
     max_rows: int | None
     correlation_id: str | None
-    release: bool
     as_json: bool
     archives: Path
 
@@ -53,7 +55,6 @@ class Request:
 @click.option("--dry-run", is_flag=True, help="Count what would go (bounded); write nothing.")
 @click.option("--max-rows", type=click.IntRange(min=1), help="Delete at most this many rows.")
 @click.option("--correlation-id", type=CorrelationId(), help="The runs' id; a new one by default.")
-@click.option("--release", is_flag=True, help="Let holds go, this once, after saying which.")
 @json_option
 def sweep(
     names: tuple[str, ...],
@@ -62,13 +63,13 @@ def sweep(
     dry_run: bool,
     max_rows: int | None,
     correlation_id: str | None,
-    release: bool,
     as_json: bool,
 ) -> None:
     """Sweep now, in the foreground: all enabled sweeps, or those named, children first.
 
-    Ctrl-C ends at the batch's edge with the report; a second one cancels the statement. The
-    daemon's state directory is read, never written, but for the files of archive_to = "file:".
+    Ctrl-C ends at the batch's edge with the report; a second one cancels the statement. A sweep
+    that is held is not run. In the daemon's state directory only holds that a guard sets and the
+    files of archive_to = "file:" are written.
     """
     config = load_config(config_path)
     sweeps = in_order(chosen(config, names))
@@ -76,7 +77,7 @@ def sweep(
     become_owner_of(config.daemon.state_dir)
     refuse_exposed(config.daemon.state_dir)
     request = Request(
-        dry_run, max_rows, correlation_id, release, as_json, config.daemon.state_dir / ARCHIVES
+        dry_run, max_rows, correlation_id, as_json, config.daemon.state_dir / ARCHIVES
     )
     reports = asyncio.run(_sweep_all(config, sweeps, request))
     if as_json:
@@ -87,17 +88,17 @@ def sweep(
 async def _sweep_all(config: Config, sweeps: list[SweepConfig], request: Request) -> list[Report]:
     """Run one sweep after the other; one that fails does not stop the others."""
     databases = {name: Database(database) for name, database in config.databases.items()}
-    memories = _memories(config)
+    past = Past.of(config)
     reports: list[Report] = []
     with handled_signals() as signals:
         hangup = asyncio.ensure_future(_stop_on_hangup(signals))
         try:
             for one in sweeps:
                 report = Report(one.name, request.correlation_id or str(uuid.uuid4()))
-                report.memory = memories.get(one.name, {})
+                report.memory = past.memory(one.name)
                 reports.append(report)
                 with run_context(one.name, report.correlation_id):
-                    await _sweep_one(one, databases[one.database], report, request, signals)
+                    await _sweep_one(one, databases[one.database], report, (request, past), signals)
         finally:
             hangup.cancel()
     return reports
@@ -110,21 +111,34 @@ async def _stop_on_hangup(signals: Signals) -> None:
 
 
 async def _sweep_one(
-    one: SweepConfig, database: Database, report: Report, request: Request, signals: Signals
+    one: SweepConfig,
+    database: Database,
+    report: Report,
+    asked: tuple[Request, Past],
+    signals: Signals,
 ) -> None:
+    request, past = asked
     if signals.stop.is_set():
         report.finish("stopped", "asked to stop")
         return
-    with shown(report, as_json=request.as_json) as listener:
+    released = past.holds.released(one.name)
+    with shown(report, past.holds, one, as_json=request.as_json) as listener:
         work = asyncio.ensure_future(
             run_once(
-                Runner(one, database, SystemClock(), listener=listener, archives=request.archives),
+                Runner(
+                    one,
+                    database,
+                    SystemClock(),
+                    listener=listener,
+                    archives=request.archives,
+                    holds=past.holds,
+                ),
                 report,
                 timeout=one.timeout.total_seconds(),
                 stop=signals.stop,
                 clock=SystemClock(),
                 max_rows=request.max_rows,
-                release=request.release,
+                released=released.kinds if released is not None else (),
                 dry_run=request.dry_run,
             )
         )
@@ -137,18 +151,46 @@ async def _sweep_one(
             await work
         except asyncio.CancelledError:
             report.finish("stopped", "asked twice to stop: the statement was cancelled")
+    # a daemon keeps what its own next run compares with, and passes the release then
+    passed = report.cutoff_time is not None and report.outcome != "held" and not request.dry_run
+    if released is not None and passed and not past.has_daemon:
+        past.holds.forget_release(one.name)
 
 
-def _memories(config: Config) -> dict[str, dict[str, object]]:
-    """Return what the daemon knows of earlier runs."""
-    try:
-        records = read_records(config.daemon.state_dir)
-    except StateUnreadableError:
-        return {}
-    return {
-        name: {key: record.memory[key] for key in _GUARDS if key in record.memory}
-        for name, record in records.items()
-    }
+@dataclass(frozen=True)
+class Past:
+    """What is known of earlier runs, and what is held.
+
+    Attributes:
+        loaded: The daemon's state.
+        holds: The holds of the state directory.
+        has_daemon: Whether a daemon runs on it.
+    """
+
+    loaded: Loaded
+    holds: Holds
+    has_daemon: bool
+
+    @classmethod
+    def of(cls, config: Config) -> Past:
+        """Read the state; what cannot be read holds the sweeps it may concern."""
+        state_dir = config.daemon.state_dir
+        try:
+            loaded = read_records(state_dir)
+        except StateUnreadableError as error:
+            loaded = Loaded(unusable=str(error))
+        holds = Holds(state_dir, SystemClock().now, configured=frozenset(config.sweeps))
+        holds.has_history = lambda name: name in loaded.records
+        take_over(holds, loaded)
+        hold_for_damage(holds, loaded, config.sweeps)
+        return cls(loaded, holds, running_pid(state_dir) is not None)
+
+    def memory(self, name: str) -> dict[str, object]:
+        """Return what the guards compare the next run of a sweep with."""
+        record = self.loaded.records.get(name)
+        if record is None:
+            return {}
+        return {key: record.memory[key] for key in _GUARDS if key in record.memory}
 
 
 def _exit_code(reports: list[Report]) -> int:

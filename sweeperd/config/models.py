@@ -40,6 +40,7 @@ from sweeperd.errors import ConfigError, Problem
 Unit = Literal["timestamptz", "timestamp", "date", "epoch_s", "epoch_ms", "epoch_us", "iso8601"]
 Strategy = Literal["auto", "index", "heap"]
 Partitions = Literal["delete", "detach", "drop"]
+RowSecurity = Literal["off", "obey"]
 
 _MOST_ROWS: Final = 2**63 - 1  # a bigint
 DEFAULT_STATE_DIR: Final = Path("/var/lib/sweeperd")
@@ -66,7 +67,9 @@ class SweepConfig(_Frozen):
     column: NamedText | None = Field(None, description="The column that says when life ends.")
     unit: Unit | None = Field(None, description="What the column holds; from its type if left out.")
     column_timezone: Zone | None = Field(
-        None, description="Time zone of a timestamp or date column."
+        None,
+        description="Time zone of a timestamp or date column, and of local times in where "
+        "and condition.",
     )
     keep: Duration | None = Field(
         None, description="How long a row is kept after the column's time."
@@ -88,6 +91,9 @@ class SweepConfig(_Frozen):
     workers: int = Field(1, ge=1, le=32, description="Connections one run may use.")
     batch_target: PositiveDuration = Field(
         timedelta(milliseconds=100), description="The duration a batch is steered to."
+    )
+    row_security: RowSecurity = Field(
+        "off", description="obey: sweep only the rows that the policies show to the role."
     )
     max_batch_rows: int = Field(
         50_000, ge=1, le=1_000_000, description="Never more rows in one transaction."
@@ -114,6 +120,12 @@ class SweepConfig(_Frozen):
     vacuum: Literal["off", "auto"] = Field(
         "off", description="VACUUM after a large run, where autovacuum will not come."
     )
+
+    @property
+    def expression_timezone(self) -> str | None:
+        """TimeZone under which where or condition is evaluated; None when there is neither."""
+        given = self.where is not None or self.condition is not None
+        return (self.column_timezone or "UTC") if given else None
 
     @property
     def archive_file(self) -> str | None:

@@ -25,7 +25,7 @@ class RunSweep(Protocol):
         report: Report,
         *,
         stop: asyncio.Event,
-        release: bool,
+        released: tuple[str, ...],
         listener: Listener,
     ) -> None:
         """Run; ``stop`` ends it at the batch's edge."""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from sweeperd.config.models import Config, DatabaseConfig
     from sweeperd.daemon.binding import Records, RunSweep
-    from sweeperd.daemon.control import Request
     from sweeperd.host.clock import Clock
+    from sweeperd.sweep.guards.hold_file import Holds
 
 # a status is one line
 _NAMES_SHOWN = 3
@@ -68,6 +68,7 @@ class Fleet:
     Args:
         connect: Makes the link to a configured database; must not wait or fail.
         records: The sweeps' pasts.
+        holds: The holds of the state directory.
         clock: Time.
         on_change: Called when `status` may have changed.
     """
@@ -76,12 +77,16 @@ class Fleet:
         self,
         connect: Callable[[DatabaseConfig], Link],
         records: Records,
+        holds: Holds,
         clock: Clock,
         *,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._connect = connect
         self._records = records
+        self._holds = holds
+        self._holds.has_history = self._has_history
+        self._holds_seen: tuple[object, ...] = ()
         self._clock = clock
         self._on_change = on_change
         self._databases: dict[str, _Database] = {}
@@ -92,6 +97,7 @@ class Fleet:
     def apply(self, config: Config) -> Changes:
         """Put a configuration in force; runs under way keep the settings they began with."""
         self._swap_databases(config)
+        self._holds.configured = frozenset(config.sweeps)
         wanted = {name: sweep for name, sweep in config.sweeps.items() if sweep.enabled}
         changes = Changes([], [], [])
         for name in [name for name in self._members if name not in wanted]:
@@ -112,15 +118,17 @@ class Fleet:
         self._on_change()
         return changes
 
-    def ask(self, request: Request) -> None:
-        """Do what an operator asks for one sweep."""
-        member = self._members.get(request.sweep)
-        if member is None:
-            log.warning("request_ignored", sweep=request.sweep, action=request.action)
-        elif request.action == "hold":
-            member.supervisor.hold(request.reason or "held by an operator", request.user)
-        else:
-            member.supervisor.release(request.user)
+    def look_at_holds(self) -> None:
+        """See what was held or released since the last look; cheap, to be called each second."""
+        seen = self._holds.signature()
+        changed, self._holds_seen = seen != self._holds_seen, seen
+        for member in self._members.values():
+            # a hold that is known may have an end time
+            if changed or member.supervisor.is_held:
+                member.supervisor.look_at_hold()
+
+    def _has_history(self, name: str) -> bool:
+        return self._records.record(name).last_start is not None
 
     def ailments(self, at: float) -> list[str]:
         """Return why the watchdog must not be told that all is well.
@@ -195,6 +203,7 @@ class Fleet:
         supervisor = Supervisor(
             binding,
             self._records,
+            self._holds,
             self._clock,
             on_change=lambda: self._changed(name),
             busy=self._busy,

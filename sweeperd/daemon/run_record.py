@@ -24,7 +24,7 @@ def did_not_happen(report: Report) -> bool:
 
 
 def log_run(report: Report) -> None:
-    """Log exactly one of sweep_ran, sweep_timed_out and sweep_failed, and a hold besides."""
+    """Log exactly one of sweep_ran, sweep_timed_out and sweep_failed."""
     fields = report.as_dict()
     if report.outcome == "failed" or report.outcome is None:
         log.error("sweep_failed", **fields)
@@ -32,30 +32,25 @@ def log_run(report: Report) -> None:
         log.warning("sweep_timed_out", **fields)
     else:
         log.info("sweep_ran", **fields)
-    if report.outcome == "held":
-        log.warning("sweep_held", reason=report.reason)
 
 
 def recorded(record: SweepRecord, report: Report, started: datetime) -> SweepRecord:
     """Return the sweep's record after the run.
 
     Args:
-        record: The record while it ran; an operator may have held the sweep meanwhile.
+        record: The record while it ran.
         report: What it did.
         started: Wall time of its start.
     """
     entry = {"started_at": started.isoformat(), **report.as_dict()}
-    held, held_by = record.held, record.held_by
-    if report.outcome == "held" and held is None:
-        held, held_by = report.reason or "a guard holds it", "guard"
     return replace(
         record,
         last_outcome=report.outcome or "failed",
         # a run that ended with the daemon leaves work over, too: the next start takes it up
         left_over=report.left_over or report.outcome == "stopped",
         memory=report.memory,
-        held=held,
-        held_by=held_by,
+        held=None,
+        held_by=None,
         history=(*record.history, entry)[-HISTORY_LENGTH:],
     )
 

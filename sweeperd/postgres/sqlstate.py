@@ -24,6 +24,11 @@ class Fault(Enum):
     FATAL = "fatal"  # this sweep cannot go on
 
 
+# raises where row_security = off and a policy would hide rows (utils/misc/rls.c)
+_ROW_SECURITY_ROUTINE = "check_enable_rls"
+ROW_SECURITY_CURE = (
+    'give the role BYPASSRLS, or write row_security = "obey" to sweep only what its policies show'
+)
 _LOCK_NOT_AVAILABLE = "55P03"
 _QUERY_CANCELED = "57014"
 _READ_ONLY = "25006"
@@ -50,7 +55,11 @@ def classify(error: BaseException) -> Fault:
     """
     if isinstance(error, asyncpg.PostgresError):
         return _by_state(error.sqlstate or "XX000")
-    if isinstance(error, OSError | asyncpg.InterfaceError | TimeoutError | EOFError):
+    # an InternalClientError is what the driver raises when the server ends a session under it
+    if isinstance(
+        error,
+        OSError | asyncpg.InterfaceError | asyncpg.InternalClientError | TimeoutError | EOFError,
+    ):
         return Fault.LOST
     return Fault.FATAL
 
@@ -84,5 +93,7 @@ def describe(error: BaseException) -> str:
         detail = bounded(getattr(error, "detail", None) or "")
         if detail and "\n" not in detail:
             words = f"{words}: {detail}"
+        if error.server_source_function == _ROW_SECURITY_ROUTINE:
+            words = f"{words}; {ROW_SECURITY_CURE}"
         return f"{words} (SQLSTATE {error.sqlstate})"
     return words

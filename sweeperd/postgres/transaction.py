@@ -9,11 +9,12 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import asyncpg
 
+from sweeperd.postgres.sql.expired import quote
 from sweeperd.postgres.sql.rows import Statement
 from sweeperd.postgres.sqlstate import Fault, classify
 
@@ -25,6 +26,14 @@ _READ_TIMEOUT_MS: Final = 5_000
 # If this process is stopped in the middle of a batch, its locks go with the session.
 _IDLE_TIMEOUT_MS: Final = 10_000
 _TRANSACTION_TIMEOUT_VERSION: Final = 17
+# As text[]: the driver would look name[] up in the catalogues, under this very path.
+_SCHEMAS: Final = "SELECT pg_catalog.current_schemas(true)::pg_catalog.text[]"
+_FENCE: Final = "SELECT pg_catalog.pg_try_advisory_xact_lock($1::pg_catalog.int8)"
+_XID: Final = "SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text"
+_STATUS: Final = "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8)"
+# Only a superuser creates something in pg_catalog, and in pg_temp only this very session, where
+# nothing is looked for but relations and types that pg_catalog lacks.
+PINNED: Final = ("pg_catalog", "pg_temp")
 
 
 @dataclass(frozen=True)
@@ -37,11 +46,10 @@ class Frame:
         statement_timeout_ms: Longest statement, milliseconds.
         synchronous: Wait for standbys at COMMIT; a batch does not.
         read_only: Whether the transaction may only read.
-        own_search_path: Whether names are looked up in pg_catalog alone, so that nobody else's
-            function or operator can be meant; else the role's own path stays, as triggers and the
-            operator's text know it.
+        search_path: Schemas in which names are looked up; None leaves the role's own path, as
+            triggers know it.
         time_zone: What TimeZone is; None leaves the role's own.
-        row_security: ``off`` raises where a policy would hide rows; None leaves the role's own.
+        row_security: ``off`` raises where a policy would hide rows, ``on`` obeys the policies.
     """
 
     application_name: str = "sweeperd"
@@ -49,9 +57,9 @@ class Frame:
     statement_timeout_ms: int = _READ_TIMEOUT_MS
     synchronous: bool = False
     read_only: bool = False
-    own_search_path: bool = False
+    search_path: tuple[str, ...] | None = None
     time_zone: str | None = None
-    row_security: Literal["off", "on"] | None = None
+    row_security: Literal["off", "on"] = "off"
 
     def begin(self, server_major: int) -> str:
         """Return BEGIN and its settings; read-only defaults are left as they are."""
@@ -64,17 +72,16 @@ class Frame:
             "statement_timeout": self.statement_timeout_ms,
             "idle_in_transaction_session_timeout": _IDLE_TIMEOUT_MS,
             "enable_tidscan": "on",
+            "row_security": self.row_security,
         }
         if not self.synchronous:
             settings["synchronous_commit"] = "local"
         if server_major >= _TRANSACTION_TIMEOUT_VERSION:
             settings["transaction_timeout"] = 0
-        if self.own_search_path:
-            settings["search_path"] = "pg_catalog, pg_temp"
+        if self.search_path is not None:
+            settings["search_path"] = _path(self.search_path)
         if self.time_zone is not None:
             settings["TimeZone"] = "'" + self.time_zone.replace("'", "''") + "'"
-        if self.row_security is not None:
-            settings["row_security"] = self.row_security
         local = "".join(f"; SET LOCAL {name} = {value}" for name, value in settings.items())
         access = " READ ONLY" if self.read_only else ""
         return f"BEGIN ISOLATION LEVEL READ COMMITTED{access}{local}"
@@ -113,14 +120,51 @@ async def execute(connection: Connection, statement: Statement) -> int:
 
 @asynccontextmanager
 async def reading(connection: Connection, frame: Frame | None = None) -> AsyncIterator[None]:
-    """Frame catalogue and statistics reads: one short transaction with its own timeout."""
-    await connection.execute((frame or Frame()).begin(major_version(connection)))
+    """Frame catalogue and statistics reads: one short transaction, which may only read.
+
+    Names are looked up in pg_catalog alone, so that nothing which another role created in a schema
+    of this role's search_path can be meant, the driver's own look-ups included.
+    """
+    frame = replace(frame or Frame(), read_only=True, search_path=PINNED)
+    async with _transaction(connection, frame):
+        yield
+
+
+@asynccontextmanager
+async def reading_rows(connection: Connection, frame: Frame) -> AsyncIterator[None]:
+    """Frame reads of the operators' tables: as `reading`, and with the frame's own search_path."""
+    async with _transaction(connection, replace(frame, read_only=True)):
+        yield
+
+
+@asynccontextmanager
+async def _transaction(connection: Connection, frame: Frame) -> AsyncIterator[None]:
+    await connection.execute(frame.begin(major_version(connection)))
     try:
         yield
     except BaseException:
         await abort(connection)
         raise
     await connection.execute("COMMIT", timeout=COMMIT_BOUND)
+
+
+async def set_search_path(connection: Connection, path: tuple[str, ...] | None) -> None:
+    """Set search_path for the rest of a transaction; None is the role's own."""
+    value = "DEFAULT" if path is None else _path(path)
+    await connection.execute(f"SET LOCAL search_path TO {value}")
+
+
+async def own_search_path(connection: Connection) -> tuple[str, ...]:
+    """Return the schemas of the role's own path that exist, in order; ends with names pinned."""
+    await set_search_path(connection, None)
+    schemas = await connection.fetchval(_SCHEMAS)
+    await set_search_path(connection, PINNED)
+    return tuple(schemas)
+
+
+def _path(schemas: tuple[str, ...]) -> str:
+    """Return the value of search_path; an empty one is written as an empty name."""
+    return ", ".join(map(quote, schemas)) or "''"
 
 
 @asynccontextmanager
@@ -142,7 +186,7 @@ def major_version(connection: Connection) -> int:
 
 async def try_fence(connection: Connection, key: int) -> bool:
     """Take the lane's fence for this transaction, or return False."""
-    return bool(await connection.fetchval("SELECT pg_try_advisory_xact_lock($1::bigint)", key))
+    return bool(await connection.fetchval(_FENCE, key))
 
 
 def fence_key(*names: str) -> int:
@@ -178,7 +222,7 @@ class Committed:
 
 async def assigned_xid(connection: Connection) -> str | None:
     """Return the id of the transaction under way; None when it wrote nothing so far."""
-    xid: str | None = await connection.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
+    xid: str | None = await connection.fetchval(_XID)
     return xid
 
 
@@ -226,5 +270,5 @@ async def settle(answer: asyncio.Future[Any]) -> bool:
 
 async def transaction_status(connection: Connection, xid: str) -> str | None:
     """Return committed, aborted, in progress, or None when the server has forgotten."""
-    status: str | None = await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", xid)
+    status: str | None = await connection.fetchval(_STATUS, xid)
     return status

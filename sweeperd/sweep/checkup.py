@@ -26,14 +26,15 @@ async def preflight(
     choices = await plan(connection, sweep, found)
     findings = [Finding("ok", _what_goes(sweep, found))]
     findings += [Finding("warning", text) for text in found.warnings]
-    if found.clock_hold:
-        findings.append(Finding("error", f"held: {found.clock_hold}"))
+    findings += [
+        Finding("error", f"held: {hold}") for hold in (found.clock_hold, found.zone_hold) if hold
+    ]
     if found.sampled and not found.survivors:
         findings.append(
             Finding(
                 "warning",
                 f"none of {found.sampled} sampled rows would survive: a first run will be held "
-                f"until sweeperd sweep {sweep.name} --release",
+                f"until sweeperd release {sweep.name}",
             )
         )
     if not found.lockable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from sweeperd.host.clock import Clock
 from sweeperd.sweep.outcome.report import Report
@@ -17,17 +18,27 @@ async def run_once(
     stop: asyncio.Event,
     clock: Clock,
     max_rows: int | None = None,
-    release: bool = False,
+    released: Collection[str] = (),
     dry_run: bool = False,
 ) -> None:
     """Run once within ``timeout`` seconds; the report tells how it went.
 
+    The time counts from the moment the run has its connection: other sweeps on the same
+    database may have to end first.
+
     A timeout cancels the statement on the server and keeps what earlier batches committed.
     """
     begun = clock.elapsed()
-    work = runner.run(report, stop=stop, max_rows=max_rows, release=release, dry_run=dry_run)
     try:
-        await asyncio.wait_for(work, timeout)
+        async with runner.session(report, stop) as session:
+            if session is None:
+                report.finish("stopped", "asked to stop while it waited for a connection")
+                return
+            report.deadline = asyncio.get_running_loop().time() + timeout
+            work = runner.run(
+                session, report, stop=stop, max_rows=max_rows, released=released, dry_run=dry_run
+            )
+            await asyncio.wait_for(work, timeout)
     except TimeoutError:
         report.finish("timed_out", f"the timeout of {timeout:g} s is over")
     finally:

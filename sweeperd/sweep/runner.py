@@ -7,6 +7,8 @@ foreground command both drive a `Runner` through `once.run_once`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -19,7 +21,7 @@ from sweeperd.host.clock import Clock
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sqlstate import Fault, classify, describe
-from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading
+from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading, reading_rows
 from sweeperd.sweep.archive.base import Archive, NoArchive
 from sweeperd.sweep.archive.file import FileArchive
 from sweeperd.sweep.archive.table import find_archive
@@ -30,11 +32,14 @@ from sweeperd.sweep.execute.pool import Crew
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.vacuum import care
 from sweeperd.sweep.guards.decide import Doubts, doubts, still_held
+from sweeperd.sweep.guards.gate import Gate
+from sweeperd.sweep.guards.hold_file import BY_GUARD, Hold, Holds, policy_of
 from sweeperd.sweep.guards.holds import note_drained
-from sweeperd.sweep.outcome.report import HELD_FOR, Listener, Report, RunEndError
+from sweeperd.sweep.outcome.report import Listener, Report, RunEndError
 from sweeperd.sweep.plan.strategy import Choice, plan
 from sweeperd.sweep.survey.dependents import surroundings
 from sweeperd.sweep.survey.facts import Facts, unguarded, was_promoted
+from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.survey import Survey, survey
 
 ARCHIVES: Final = "archive"  # below the state directory
@@ -54,6 +59,8 @@ class Runner:
         clock: The host's clocks.
         listener: Hears what happens.
         archives: The directory of file archives; below the state directory by default.
+        holds: Where a hold is looked for before each batch, and set by a guard; None where
+            nothing may hold the sweep.
     """
 
     def __init__(
@@ -64,29 +71,39 @@ class Runner:
         *,
         listener: Listener,
         archives: Path | None = None,
+        holds: Holds | None = None,
     ) -> None:
         self._sweep = sweep
         self._database = database
         self._clock = clock
         self._listener = listener
+        self._gate = Gate(holds, sweep) if holds is not None else None
         self._archives = archives or default_state_dir() / ARCHIVES
+
+    def session(
+        self, report: Report, stop: asyncio.Event
+    ) -> AbstractAsyncContextManager[Session | None]:
+        """Wait in turn for a connection of the database's; None when stopped meanwhile."""
+        return Session.lent(self._database, stop, report, self._listener)
 
     async def run(
         self,
+        session: Session,
         report: Report,
         *,
         stop: asyncio.Event,
         max_rows: int | None = None,
-        release: bool = False,
+        released: Collection[str] = (),
         dry_run: bool = False,
     ) -> None:
         """Run once and fill the report; every end but a cancellation is told there.
 
         Args:
+            session: The run's first connection, from `session`.
             report: The caller's; its ``memory`` is what the last run left.
             stop: When set, the run ends at the batch's edge.
             max_rows: A cap beside the sweep's own.
-            release: Let every hold go, this once.
+            released: Kinds of reasons for which the run is not held, this once.
             dry_run: Count, and write nothing.
 
         Raises:
@@ -94,31 +111,32 @@ class Runner:
                 server, and the report tells what was committed.
         """
         try:
-            async with Session(self._database) as session:
-                connection = await session.get()
-                found = await self._look(connection, report)
-                held = doubts(self._sweep, self._database.config, found, report.memory)
-                if dry_run or self._sweep.dry_run:
-                    await self._count(connection, report, found, held)
-                    return
-                self._guard(report, found, held, release=release)
-                await self._look_around(connection, report, found)
-                run = self._start(report, found, stop, max_rows)
-                found = await self._remove_partitions(connection, run, found)
-                choices = await self._choose(connection, report, found)
-                run.archive = await self._archive(connection, report, found)
-                if run.archive.synchronous:
-                    run.limits = run.limits.synchronous()
-                session.join(run)
-                await self._sweep_all(run, choices, session)
-                if report.outcome == "drained":
-                    report.memory["drained"] = note_drained(
-                        found.expired_share, found.server.cutoff, report.memory.get("drained")
-                    )
-                if report.outcome in _WORTH_CARE:
-                    await care(run, session)
+            if self._gate is not None and not dry_run:
+                self._gate.check()
+            connection = await session.get()
+            found = await self._look(connection, report)
+            held = doubts(self._sweep, self._database.config, found, report.memory)
+            if dry_run or self._sweep.dry_run:
+                await self._count(connection, report, found, held)
+                return
+            self._guard(report, found, held, released)
+            await self._look_around(connection, report, found)
+            run = self._start(report, found, stop, max_rows)
+            found = await self._remove_partitions(connection, run, found)
+            choices = await self._choose(connection, report, found)
+            run.archive = await self._archive(connection, report, found)
+            if run.archive.synchronous:
+                run.limits = run.limits.synchronous()
+            session.join(run)
+            await self._sweep_all(run, choices, session)
+            if report.outcome == "drained":
+                report.memory["drained"] = note_drained(
+                    found.expired_share, found.server.cutoff, report.memory.get("drained")
+                )
+            if report.outcome in _WORTH_CARE:
+                await care(run, session)
         except RunEndError as end:
-            report.end(end)
+            self._end(report, end)
         except SweeperdError as error:
             report.fail(str(error), error.exit_code)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
@@ -130,8 +148,9 @@ class Runner:
         report.cutoff_time = found.cutoff
         for warning in found.warnings:
             report.warn(warning)
-        if was_promoted(found.facts, Facts.from_json(report.memory.get("guard"))):
-            self._listener("warning", reason="a standby was promoted since the last run")
+        with suppress(ValueError):  # what cannot be read holds the run, see `doubts`
+            if was_promoted(found.facts, Facts.from_json(report.memory.get("guard"))):
+                self._listener("warning", reason="a standby was promoted since the last run")
         for name in unguarded(found.facts):
             report.warn(f"not guarded, for this role cannot read it: {name}")
         return found
@@ -155,19 +174,43 @@ class Runner:
                 raise SweepError(finding.text)
             report.warn(finding.text)
 
-    def _guard(self, report: Report, found: Survey, held: Doubts, *, release: bool) -> None:
-        """Hold the run for doubts, unless they are let go; then keep what was seen."""
+    def _end(self, report: Report, end: RunEndError) -> None:
+        """End the run; what a guard holds it for stays a hold until it is released."""
+        report.end(end)
+        if not end.kinds or self._gate is None:
+            return
+        hold = Hold(
+            self._sweep.name,
+            end.reason,
+            by=BY_GUARD,
+            since=self._clock.now(),
+            kinds=end.kinds,
+            policy=policy_of(self._sweep),
+        )
+        unwritten = self._gate.holds.place_or_keep(hold)
+        if unwritten:
+            report.warn(f"the hold binds this process only, it could not be written: {unwritten}")
+
+    def _guard(
+        self, report: Report, found: Survey, held: Doubts, released: Collection[str]
+    ) -> None:
+        """Hold the run for what the guards found, unless it was released; keep what was seen.
+
+        Raises:
+            RunEndError: It is held, or must wait for an hour of local time to pass.
+        """
         memory = report.memory
-        last = Facts.from_json(memory.get("guard"))
-        left = still_held(held, memory, release=release)
+        left = still_held(held, released)
         if left:
-            memory[HELD_FOR] = sorted(held)
-            raise RunEndError("held", "; ".join(left.values()))
-        memory.pop(HELD_FOR, None)
+            raise RunEndError("held", "; ".join(left.values()), kinds=tuple(sorted(held)))
+        last = None if "state" in held else Facts.from_json(memory.get("guard"))
+        memory.pop("held_for", None)
         for reason in held.values():
             self._listener("sweep_released", reason=reason)
         known = last.committed_xid if last and not held else None
         memory["guard"] = replace(found.facts, committed_xid=known).as_json()
+        if found.repeated_hour:
+            raise RunEndError("throttled", found.repeated_hour)
 
     async def _remove_partitions(self, connection: Connection, run: Run, found: Survey) -> Survey:
         """Detach or drop leaves that are wholly past; return what is left to sweep."""
@@ -186,7 +229,7 @@ class Runner:
             await Crew(run, choices).sweep(session)
             _conclude(run)
         except RunEndError as end:
-            run.report.end(end)
+            self._end(run.report, end)
         finally:
             try:
                 await run.archive.close()
@@ -215,8 +258,12 @@ class Runner:
         self, connection: Connection, report: Report, found: Survey, held: Doubts
     ) -> None:
         """Count what a run would delete: bounded, in one read."""
-        frame = Frame(f"sweeperd:{self._sweep.name}", statement_timeout_ms=_DRY_RUN_MS)
-        async with reading(connection, frame):
+        frame = table_frame(
+            self._sweep,
+            Frame(f"sweeperd:{self._sweep.name}", statement_timeout_ms=_DRY_RUN_MS),
+            search_path=found.search_path,
+        )
+        async with reading_rows(connection, frame):
             counted = sql.count(found.target, limit=_DRY_RUN_LIMIT)
             report.expired_count = await fetchval(connection, counted)
         for reason in held.values():
@@ -230,8 +277,11 @@ class Runner:
         caps = [cap for cap in (max_rows, self._sweep.max_rows) if cap is not None]
         name = f"sweeperd:{report.correlation_id[:8]}:{self._sweep.name}"
         limits = BatchLimits.of(
-            name, self._sweep.lock_timeout.total_seconds(), found.server.deadlock_seconds
+            name,
+            self._sweep.lock_timeout.total_seconds(),
+            found.server.deadlock_seconds,
         )
+        frame = table_frame(self._sweep, limits.frame, search_path=found.search_path)
         return Run(
             sweep=self._sweep,
             database=self._database,
@@ -240,17 +290,19 @@ class Runner:
             report=report,
             stop=stop,
             server=found.server,
-            limits=limits,
+            limits=replace(limits, frame=frame),
             max_rows=min(caps, default=None),
             table=found.target.table.quoted,
             key_columns=found.key_columns,
             lockable=found.lockable,
+            hold_gate=self._gate,
             identity=found.identity(archived=self._sweep.archive_to is not None),
         )
 
 
 def _conclude(run: Run) -> None:
     """Name the end of a whole pass: drained only when it skipped nothing."""
+    run.forget_lanes()
     report = run.report
     locked = sum(run.locked_rows.values())
     if run.refused_rows:

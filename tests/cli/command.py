@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeperd.host.clock import SystemClock
+from sweeperd.sweep.guards.decide import GUARD_KEYS
+from sweeperd.sweep.guards.hold_file import Hold, Holds
 from tests.conftest import TestDatabase
 
 SWEEPERD = (sys.executable, "-m", "sweeperd")
@@ -60,3 +63,10 @@ def configured(directory: Path, database: TestDatabase, *sweeps: str, dsn: str =
     text = f"[databases.app]\ndsn = {json.dumps(dsn or database.dsn)}\n"
     path.write_text(text + "".join(sweeps or (sweep_table(),)))
     return f"--config={path}"
+
+
+def pass_guards(state: Path, name: str = "s") -> None:
+    """Let the next run of a sweep pass its guards, as `sweeperd release` does after a hold."""
+    holds = Holds(state, SystemClock().now)
+    holds.place(Hold(name, "test", by="guard", kinds=tuple(GUARD_KEYS)))
+    holds.release(name, "test")

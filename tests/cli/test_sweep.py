@@ -138,14 +138,16 @@ async def test_ctrl_c_ends_at_the_batchs_edge_with_the_report(
     assert report["deleted_count"] == 200 - await left(database) > 0
 
 
-async def test_the_state_directory_is_never_written(database: TestDatabase, tmp_path: Path) -> None:
+async def test_only_the_lock_of_batches_is_written_to_the_state_directory(
+    database: TestDatabase, tmp_path: Path
+) -> None:
     await database.execute(ROWS)
     state = tmp_path / "state"
     state.mkdir()
 
     await sweeperd("sweep", configured(tmp_path, database), STATE_DIRECTORY=str(state))
 
-    assert list(state.iterdir()) == []
+    assert [path.name for path in state.rglob("*")] == ["locks", "s"]
 
 
 async def test_a_first_run_that_would_empty_the_table_is_held_until_release(
@@ -154,15 +156,20 @@ async def test_a_first_run_that_would_empty_the_table_is_held_until_release(
     await database.execute(
         "CREATE TABLE t AS SELECT now() - interval '1 h' AS expires_at FROM generate_series(1, 9)"
     )
-    config = configured(tmp_path, database)
+    config, state = configured(tmp_path, database), {"STATE_DIRECTORY": str(tmp_path / "state")}
 
-    held = await sweeperd("sweep", config)
+    held = await sweeperd("sweep", config, **state)
     assert (held.code, await left(database)) == (1, 9)
-    said(held, "held", "none of 9 sampled rows of public.t would survive", "--release")
+    told = "none of 9 sampled rows of public.t would survive"
+    said(held, "sweep_held", "sweep_ran", told, "sweeperd release s")
+    again = await sweeperd("sweep", config, **state)
+    assert (again.code, await left(database)) == (1, 9)
 
-    released = await sweeperd("sweep", "--release", config)
-    assert (released.code, await left(database)) == (0, 0)
-    said(released, "sweep_released", "would survive")
+    released = await sweeperd("release", "s", config, **state)
+    said(released, "s is released", told)
+    swept = await sweeperd("sweep", config, **state)
+    assert (swept.code, await left(database)) == (0, 0)
+    said(swept, "sweep_released", "would survive")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sweeperd.daemon.binding import Binding
@@ -14,6 +15,7 @@ from sweeperd.daemon.reachability import Outage
 from sweeperd.daemon.state.record import SweepRecord
 from sweeperd.daemon.supervisor import Supervisor
 from sweeperd.errors import EXIT_UNAVAILABLE, DatabaseUnreachableError
+from sweeperd.sweep.guards.hold_file import Holds
 
 if TYPE_CHECKING:
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
@@ -89,7 +91,7 @@ class Call:
     sweep: SweepConfig
     report: Report
     stop: asyncio.Event
-    release: bool
+    released: tuple[str, ...]
     listener: Listener
 
 
@@ -120,10 +122,11 @@ class ScriptedLink:
         report: Report,
         *,
         stop: asyncio.Event,
-        release: bool,
+        released: tuple[str, ...],
         listener: Listener,
     ) -> None:
-        call = Call(sweep, report, stop, release, listener)
+        call = Call(sweep, report, stop, released, listener)
+        report.deadline = asyncio.get_running_loop().time() + sweep.timeout.total_seconds()
         self.starts.append(self.clock.elapsed())
         self.calls.append(call)
         self.at_once += 1
@@ -197,6 +200,19 @@ async def running(supervisor: Supervisor) -> AsyncIterator[asyncio.Task[None]]:
         await task
 
 
-def supervise(link: ScriptedLink, memory: Memory | None = None, **changes: object) -> Supervisor:
+def no_holds(clock: FakeClock) -> Holds:
+    """Return the holds of a state directory that does not exist."""
+    return Holds(Path("/nonexistent"), clock.now)
+
+
+def supervise(
+    link: ScriptedLink,
+    memory: Memory | None = None,
+    *,
+    holds: Holds | None = None,
+    **changes: object,
+) -> Supervisor:
     memory = memory or Memory()
-    return Supervisor(bind(sweep_config(**changes), link), memory, link.clock, draw=lambda: 0.0)
+    holds = holds or no_holds(link.clock)
+    binding = bind(sweep_config(**changes), link)
+    return Supervisor(binding, memory, holds, link.clock, draw=lambda: 0.0)

@@ -3,14 +3,15 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
 from sweeperd.config.values.window import Window
-from sweeperd.daemon.control import Request
 from sweeperd.daemon.fleet import Changes, Fleet
+from sweeperd.sweep.guards.hold_file import Hold, Holds
 from tests.daemon.fake_clock import FakeClock
 from tests.daemon.scripted import (
     HOUR,
@@ -20,6 +21,7 @@ from tests.daemon.scripted import (
     config,
     drains,
     lasts,
+    no_holds,
     sweep_config,
     times_out,
     waits_for_its_stop,
@@ -35,8 +37,8 @@ B = sweep_config(name="b")
 
 
 @asynccontextmanager
-async def fleet_on(link: ScriptedLink) -> AsyncIterator[Fleet]:
-    fleet = Fleet(lambda _: link, Memory(), link.clock)
+async def fleet_on(link: ScriptedLink, holds: Holds | None = None) -> AsyncIterator[Fleet]:
+    fleet = Fleet(lambda _: link, Memory(), holds or no_holds(link.clock), link.clock)
     try:
         yield fleet
     finally:
@@ -107,18 +109,20 @@ async def test_children_go_first_and_are_waited_for_while_they_owe_a_run(
 
 
 async def test_a_child_that_is_held_or_never_done_stops_no_parent_for_good(
-    clock: FakeClock, link: ScriptedLink
+    clock: FakeClock, link: ScriptedLink, tmp_path: Path
 ) -> None:
+    holds = Holds(tmp_path, clock.now)
     parent = sweep_config(name="parent", interval=timedelta(hours=1))
     child = sweep_config(name="child", interval=timedelta(hours=1), before=("parent",))
     link.behaviours = [times_out]
-    async with fleet_on(link) as fleet:
+    async with fleet_on(link, holds) as fleet:
         fleet.apply(config(parent, child))
         await clock.sleep(HOUR - 5)
         assert set(names(link)) == {"child"}
         await clock.sleep(HOUR / 2)
         assert names(link).count("parent") >= 1
-        fleet.ask(Request("hold", "child"))
+        holds.place(Hold("child", "audit"))
+        fleet.look_at_holds()
         link.behaviours = [drains]
         done = len(names(link))
         await clock.sleep(2 * HOUR)
@@ -158,7 +162,7 @@ async def test_a_changed_database_gives_its_sweeps_a_new_link(clock: FakeClock) 
         made.append(ScriptedLink(clock))
         return made[-1]
 
-    fleet = Fleet(connect, Memory(), clock)
+    fleet = Fleet(connect, Memory(), no_holds(clock), clock)
     fleet.apply(config(A))
     await clock.sleep(HOUR)
     moved = DatabaseSettings(dsn="postgresql://other/app")
@@ -206,16 +210,21 @@ async def test_a_run_far_over_its_time_is_an_ailment_even_of_a_removed_sweep(
         assert fleet.ailments(now + 61) == expected
 
 
-async def test_the_status_is_plain_words(clock: FakeClock, link: ScriptedLink) -> None:
+async def test_the_status_is_plain_words(
+    clock: FakeClock, link: ScriptedLink, tmp_path: Path
+) -> None:
     link.behaviours = [waits_for_its_stop, drains]
-    async with fleet_on(link) as fleet:
+    holds = Holds(tmp_path, clock.now)
+    async with fleet_on(link, holds) as fleet:
         fleet.apply(config(A))
         await clock.sleep(1)
         assert fleet.status() == "1 sweep; sweeping a"
-        fleet.ask(Request("hold", "a", "audit"))
+        holds.place(Hold("a", "audit"))
+        fleet.look_at_holds()
         await clock.sleep(1)
         assert fleet.status() == "1 sweep; held a"
-        fleet.ask(Request("release", "a"))
+        holds.release("a", "test")
+        fleet.look_at_holds()
         await clock.sleep(1)
         assert fleet.status() == "1 sweep; next a at 2026-01-15 18:00 UTC"
         link.reachable = False
@@ -239,11 +248,3 @@ async def test_sweeps_on_one_lost_database_wait_together(
     assert all(start - back <= 30 for start in link.starts[1:])
     told = [log["event"] for log in logs if log["event"].startswith("database")]
     assert told == ["database_lost", "database_back"]
-
-
-async def test_a_request_for_nobody_is_told(link: ScriptedLink) -> None:
-    with capture_logs() as logs:
-        async with fleet_on(link) as fleet:
-            fleet.ask(Request("hold", "nobody"))
-
-    assert [log["event"] for log in logs] == ["request_ignored"]

@@ -38,17 +38,17 @@ async def test_changes_during_a_write_become_one_more(tmp_path: Path) -> None:
     store = Stalling(tmp_path)
     ledger = Ledger(store)
     writing = asyncio.create_task(ledger.write_behind())
-    memory = {"cursor": 0}
+    memory: dict[str, object] = {"lanes": {"1:index": 0}}
     ledger.note("a", SweepRecord(memory=memory))
     await store.begun.wait()
     for cursor in range(1, 100):
-        memory["cursor"] = cursor
+        memory["lanes"] = {"1:index": cursor}
         ledger.touch()
     for expected in (0, 99):
         store.let_go.release()
         await store.written.wait()
         store.written.clear()
-        assert read_records(tmp_path)["a"].memory == {"cursor": expected}
+        assert read_records(tmp_path).records["a"].memory == {"lanes": {"1:index": expected}}
     assert store.writes == 2
 
     writing.cancel()
@@ -70,7 +70,7 @@ async def test_the_last_word_is_the_flush_even_while_a_write_is_on_its_way(tmp_p
     ledger.note("a", SweepRecord(last_outcome="stopped"))
     ledger.flush()
 
-    assert read_records(tmp_path)["a"].last_outcome == "stopped"
+    assert read_records(tmp_path).records["a"].last_outcome == "stopped"
 
 
 async def test_a_sweep_that_left_the_configuration_keeps_its_record(tmp_path: Path) -> None:
@@ -79,5 +79,5 @@ async def test_a_sweep_that_left_the_configuration_keeps_its_record(tmp_path: Pa
     ledger.note("a", SweepRecord())
     ledger.flush()
 
-    assert set(read_records(tmp_path)) == {"gone", "a"}
+    assert set(read_records(tmp_path).records) == {"gone", "a"}
     assert ledger.record("new") == SweepRecord()

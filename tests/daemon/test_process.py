@@ -239,7 +239,7 @@ async def test_a_bad_configuration_ends_with_78_and_no_ready(tmp_path: Path) -> 
         assert daemon.notify.drain() == []
 
 
-async def test_a_damaged_state_is_kept_aside_and_the_daemon_goes_on(
+async def test_a_damaged_state_is_kept_aside_and_holds_until_it_is_released(
     database: TestDatabase, tmp_path: Path
 ) -> None:
     await database.execute(ROWS.format(5))
@@ -247,6 +247,11 @@ async def test_a_damaged_state_is_kept_aside_and_the_daemon_goes_on(
     (daemon.state / "state.json").write_text('{"version": 1, "sweeps": {"s"')
     async with daemon:
         aside = await daemon.event("state_set_aside")
+        held = await daemon.event("sweep_held", sweep="s")
+        assert "the state of earlier runs cannot be read" in held["reason"]
+        assert await database.fetchval("SELECT count(*) FROM t") == 5
+        state = {"STATE_DIRECTORY": str(daemon.state)}
+        await sweeperd("release", "s", f"--config={tmp_path}/sweeperd.toml", **state)
         await daemon.event("sweep_ran")
         assert await daemon.end() == 0
 
@@ -262,7 +267,7 @@ async def test_a_password_is_in_no_line_of_the_log(tmp_path: Path) -> None:
     assert "hunter2" not in json.dumps(daemon.events)
 
 
-async def test_a_full_state_directory_is_told_and_the_sweeps_go_on(
+async def test_a_state_directory_that_is_gone_holds_and_is_told(
     database: TestDatabase, tmp_path: Path
 ) -> None:
     await database.execute(ROWS.format(5))
@@ -270,7 +275,10 @@ async def test_a_full_state_directory_is_told_and_the_sweeps_go_on(
         await daemon.event("sweep_ran")
         daemon.state.rename(tmp_path / "away")
         daemon.state.write_text("no directory any more")
-        await daemon.event("state_not_saved")
+        held = await daemon.event("sweep_held", sweep="s")
+        assert "what cannot be read holds" in held["reason"]
+        daemon.state.unlink()
+        (tmp_path / "away").rename(daemon.state)
         before = len(daemon.named("sweep_ran"))
         await daemon.event("sweep_ran", count=before + 2)
         assert await daemon.end() == 0
@@ -285,7 +293,7 @@ async def test_a_guards_hold_is_released_by_the_command_and_logged_with_the_user
         assert "none of 7 sampled rows" in held["reason"]
         state = {"STATE_DIRECTORY": str(daemon.state)}
         told = await sweeperd("release", "s", f"--config={tmp_path}/sweeperd.toml", **state)
-        assert f"the daemon (pid {daemon.process.pid})" in told.out
+        assert "s is released" in told.out
         released = await daemon.event("sweep_released")
         assert released["user"]
         assert "none of 7 sampled rows" in released["reason"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from sweeperd.daemon.state.record import HISTORY_LENGTH, SweepRecord
+from sweeperd.daemon.state.record import HISTORY_LENGTH, Loaded, SweepRecord
 from sweeperd.daemon.state.store import (
     STATE_FILE,
     StateLockedError,
@@ -39,16 +39,16 @@ RECORD = SweepRecord(
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     StateStore(tmp_path).save({"a": RECORD, "b": SweepRecord()})
 
-    assert StateStore(tmp_path).load() == {"a": RECORD, "b": SweepRecord()}
+    assert StateStore(tmp_path).load().records == {"a": RECORD, "b": SweepRecord()}
 
 
 def test_a_reader_never_writes(tmp_path: Path) -> None:
-    assert read_records(tmp_path) == {}
+    assert read_records(tmp_path) == Loaded()
     assert list(tmp_path.iterdir()) == []
     StateStore(tmp_path).save({"a": RECORD})
     before = {path: path.stat() for path in tmp_path.iterdir()}
 
-    assert read_records(tmp_path) == {"a": RECORD}
+    assert read_records(tmp_path).records == {"a": RECORD}
     assert {path: path.stat() for path in tmp_path.iterdir()} == before
 
 
@@ -60,10 +60,8 @@ def test_a_reader_never_writes(tmp_path: Path) -> None:
         b"[]",
         b"{}",
         b'{"version": 1}',
-        b'{"version": 1, "sweeps": {"a": 5}}',
-        b'{"version": 1, "sweeps": {"a": {"last_start": 5}}}',
-        b'{"version": 1, "sweeps": {"a": {"last_start": "yesterday"}}}',
-        b'{"version": 1, "sweeps": {"a": {"last_start": "2026-01-01T00:00:00"}}}',
+        b"[" * 100_000,
+        b'{"version": ' + b"9" * 6_000 + b"}",
     ],
 )
 def test_a_damaged_file_is_kept_aside_and_the_daemon_goes_on(
@@ -74,16 +72,43 @@ def test_a_damaged_file_is_kept_aside_and_the_daemon_goes_on(
         read_records(tmp_path)
 
     with capture_logs() as logs:
-        assert StateStore(tmp_path).load() == {}
+        assert StateStore(tmp_path).load().unusable
     assert [log["event"] for log in logs] == ["state_set_aside"]
     assert (tmp_path / "state.json.damaged").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "5",
+        '{"last_start": 5}',
+        '{"last_start": "yesterday"}',
+        '{"last_start": "2026-01-01T00:00:00"}',
+        '{"history": [1]}',
+        '{"memory": {"guard": 7}}',
+        '{"memory": {"guard": {"fingerprint": "x"}}}',
+        '{"memory": {"gone": []}}',
+        '{"memory": {"lanes": {"1:heap:0/1": ["x", {}]}}}',
+        '{"memory": {"sizes": {"heap": "a"}}}',
+        '{"memory": {"drained": {"drained_at": "x"}}}',
+    ],
+)
+def test_a_damaged_record_leaves_the_others(tmp_path: Path, record: str) -> None:
+    text = f'{{"version": 1, "sweeps": {{"a": {record}, "b": {{}}}}}}'
+    (tmp_path / STATE_FILE).write_text(text)
+
+    loaded = StateStore(tmp_path).load()
+
+    assert loaded.records == {"b": SweepRecord()}
+    assert set(loaded.damaged) == {"a"}
+    assert loaded.unusable is None
 
 
 def test_a_newer_versions_file_is_kept_aside(tmp_path: Path) -> None:
     for number in range(2):
         (tmp_path / STATE_FILE).write_text(json.dumps({"version": 2 + number, "sweeps": []}))
         with capture_logs() as logs:
-            assert StateStore(tmp_path).load() == {}
+            assert StateStore(tmp_path).load().unusable
         assert "version" in logs[0]["reason"]
 
     assert (tmp_path / "state.json.newer").exists()
@@ -93,14 +118,14 @@ def test_a_newer_versions_file_is_kept_aside(tmp_path: Path) -> None:
 def test_fields_of_an_older_version_may_be_missing(tmp_path: Path) -> None:
     (tmp_path / STATE_FILE).write_text('{"version": 1, "sweeps": {"a": {}}}')
 
-    assert read_records(tmp_path) == {"a": SweepRecord()}
+    assert read_records(tmp_path).records == {"a": SweepRecord()}
 
 
 def test_only_the_newest_runs_are_kept(tmp_path: Path) -> None:
     history = tuple({"run": number} for number in range(50))
     StateStore(tmp_path).save({"a": SweepRecord(history=history)})
 
-    assert read_records(tmp_path)["a"].history == history[-HISTORY_LENGTH:]
+    assert read_records(tmp_path).records["a"].history == history[-HISTORY_LENGTH:]
 
 
 def test_a_full_disk_is_told_once_and_so_is_its_end(
@@ -118,7 +143,7 @@ def test_a_full_disk_is_told_once_and_so_is_its_end(
         assert not store.save({})
         assert not store.save({})
         monkeypatch.setattr(os, "fsync", real)
-        assert read_records(tmp_path) == {"a": RECORD}
+        assert read_records(tmp_path).records == {"a": RECORD}
         assert store.save({})
         assert store.save({})
     assert [log["event"] for log in logs] == ["state_not_saved", "state_saved_again"]

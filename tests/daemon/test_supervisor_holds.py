@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from structlog.testing import capture_logs
 
+from sweeperd.sweep.guards.hold_file import Hold, Holds
 from tests.daemon.fake_clock import FakeClock
 from tests.daemon.scripted import (
     HOUR,
@@ -22,9 +22,6 @@ from tests.daemon.scripted import (
     sweep_config,
     waits_for_its_stop,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 async def test_a_database_that_is_away_is_told_once_and_its_run_comes_with_its_return(
@@ -73,81 +70,133 @@ async def test_a_login_that_works_while_runs_do_not_is_no_storm(
     assert HOUR / 30 <= len(link.starts) <= HOUR / 15
 
 
+def guard_hold(*kinds: str) -> Hold:
+    return Hold("sessions", "no sampled row would survive", by="guard", kinds=kinds)
+
+
 async def test_a_guards_hold_stays_until_it_is_released(
-    clock: FakeClock, link: ScriptedLink
+    clock: FakeClock, link: ScriptedLink, tmp_path: Path
 ) -> None:
+    holds = Holds(tmp_path, clock.now)
+
     async def held(call: Call) -> None:
+        holds.place(guard_hold("survivors"))
         call.report.finish("held", "no sampled row would survive")
 
     link.behaviours = [held, drains]
-    memory = Memory()
-    supervisor = supervise(link, memory)
+    supervisor = supervise(link, holds=holds)
     with capture_logs() as logs:
         async with running(supervisor):
             await clock.sleep(13 * HOUR)
             assert supervisor.state == "held"
             assert len(link.starts) == 1
-            supervisor.release()
+            holds.release("sessions", "alice")
+            supervisor.look_at_hold()
             await clock.sleep(1)
 
-    assert [call.release for call in link.calls] == [False, True]
-    assert memory.record("sessions").held is None
-    reasons = [log["reason"] for log in logs if log["event"] == "sweep_held"]
-    assert reasons == ["no sampled row would survive"] * 3
+    assert [call.released for call in link.calls] == [(), ("survivors",)]
+    assert holds.released("sessions") is None
+    told = [log for log in logs if log["event"] == "sweep_held"]
+    assert [log["reason"] for log in told] == ["no sampled row would survive"]
+    assert told[0]["release"] == "sweeperd release sessions"
+    released = [log for log in logs if log["event"] == "sweep_released"]
+    assert [log["user"] for log in released] == ["alice"]
 
 
-async def test_a_guards_hold_survives_a_restart(clock: FakeClock, link: ScriptedLink) -> None:
-    record = replace(ago(clock, hours=7), held="doubt", held_by="guard")
-    async with running(supervise(link, Memory(sessions=record))):
+async def test_a_hold_is_told_once_a_day(
+    clock: FakeClock, link: ScriptedLink, tmp_path: Path
+) -> None:
+    holds = Holds(tmp_path, clock.now)
+    holds.place(guard_hold("jump"))
+    with capture_logs() as logs:
+        async with running(supervise(link, holds=holds)):
+            await clock.sleep(49 * HOUR)
+
+    told = [log for log in logs if log["event"] == "sweep_held"]
+    assert len(told) == 3
+    assert {log["key"] for log in told} == {"max_jump"}
+
+
+async def test_a_hold_survives_a_restart(
+    clock: FakeClock, link: ScriptedLink, tmp_path: Path
+) -> None:
+    holds = Holds(tmp_path, clock.now)
+    holds.place(guard_hold("survivors"))
+    record = ago(clock, hours=7)
+    async with running(supervise(link, Memory(sessions=record), holds=holds)):
         await clock.sleep(HOUR)
 
     assert link.starts == []
 
 
-async def test_changed_settings_let_the_guard_look_again(
-    clock: FakeClock, link: ScriptedLink
+async def test_changed_settings_do_not_remove_a_hold(
+    clock: FakeClock, link: ScriptedLink, tmp_path: Path
 ) -> None:
-    record = replace(ago(clock, hours=1), held="doubt", held_by="guard")
-    supervisor = supervise(link, Memory(sessions=record))
+    holds = Holds(tmp_path, clock.now)
+    holds.place(guard_hold("survivors"))
+    supervisor = supervise(link, holds=holds)
     async with running(supervisor):
         await clock.sleep(60)
         supervisor.rebind(bind(sweep_config(timeout=timedelta(seconds=20)), link))
-        await clock.sleep(60)
+        await clock.sleep(7 * HOUR)
 
-    assert [call.release for call in link.calls] == [False]
+    assert link.starts == []
 
 
 async def test_an_operators_hold_ends_the_run_and_outlives_a_reload(
-    clock: FakeClock, link: ScriptedLink
+    clock: FakeClock, link: ScriptedLink, tmp_path: Path
 ) -> None:
     link.behaviours = [waits_for_its_stop, drains]
-    supervisor = supervise(link)
+    holds = Holds(tmp_path, clock.now)
+    supervisor = supervise(link, holds=holds)
     async with running(supervisor):
         await clock.sleep(1)
-        supervisor.hold("audit")
+        holds.place(Hold("sessions", "audit"))
+        supervisor.look_at_hold()
         supervisor.rebind(bind(sweep_config(timeout=timedelta(seconds=20)), link))
         await clock.sleep(HOUR)
         assert supervisor.state == "held"
         assert len(link.starts) == 1
-        supervisor.release()
+        holds.release("sessions", "alice")
+        supervisor.look_at_hold()
         await clock.sleep(1)
 
-    assert [call.release for call in link.calls] == [False, False]
+    assert [call.released for call in link.calls] == [(), ()]
 
 
-async def test_a_release_outlives_an_outage(clock: FakeClock, link: ScriptedLink) -> None:
-    record = replace(ago(clock, hours=1), held="doubt", held_by="guard")
-    supervisor = supervise(link, Memory(sessions=record))
+async def test_a_hold_ends_at_its_end_time(
+    clock: FakeClock, link: ScriptedLink, tmp_path: Path
+) -> None:
+    holds = Holds(tmp_path, clock.now)
+    holds.place(Hold("sessions", "audit", until=clock.now() + timedelta(hours=2)))
+    supervisor = supervise(link, holds=holds)
+    with capture_logs() as logs:
+        async with running(supervisor):
+            await clock.sleep(2 * HOUR - 60)
+            assert link.starts == []
+            await clock.sleep(120)
+            assert len(link.starts) == 1
+
+    assert any("end time has passed" in str(log.get("reason")) for log in logs)
+
+
+async def test_a_release_outlives_an_outage(
+    clock: FakeClock, link: ScriptedLink, tmp_path: Path
+) -> None:
+    holds = Holds(tmp_path, clock.now)
+    holds.place(guard_hold("survivors"))
+    supervisor = supervise(link, holds=holds)
     assert supervisor._binding is not None
     outage = supervisor._binding.outage
     outage._on_change = supervisor.wake
     link.reachable = False
     async with running(supervisor):
         await clock.sleep(1)
-        supervisor.release()
+        holds.release("sessions", "alice")
+        supervisor.look_at_hold()
         await clock.sleep(60)
         link.reachable = True
         await clock.sleep(60)
     await outage.close()
 
-    assert [call.release for call in link.calls] == [True, True]
+    assert [call.released for call in link.calls] == [("survivors",), ("survivors",)]

@@ -79,7 +79,7 @@ async def test_a_foreground_sweep_writes_as_the_owner(
     option = configured(tmp_path, database, sweep_table(archive_to="file:old"))
     tmp_path.chmod(0o700)
 
-    result = await ended(await started("sweep", "--release", "--json", option, state=state))
+    result = await ended(await started("sweep", "--json", option, state=state))
 
     (report,) = result.reports
     assert (result.code, report["outcome"], report["deleted_count"]) == (0, "drained", 50)
@@ -144,7 +144,7 @@ async def test_links_that_the_owner_laid_lead_root_nowhere(
     option = configured(tmp_path, database, sweep_table(archive_to="file:old"))
     before = sorted(tmp_path.rglob("*"))
 
-    await ended(await started("sweep", "--release", "--json", option, state=state))
+    await ended(await started("sweep", "--json", option, state=state))
     process = await started("run", option, state=state)
     process.terminate()
     await ended(process)

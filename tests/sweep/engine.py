@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from sweeperd.config.models import DatabaseConfig, SweepConfig
 from sweeperd.host.clock import Clock, SystemClock
 from sweeperd.postgres.connect import Database
+from sweeperd.sweep.guards.decide import GUARD_KEYS
+from sweeperd.sweep.guards.hold_file import Holds
 from sweeperd.sweep.once import run_once
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import Runner
@@ -50,6 +53,7 @@ async def sweep(
     release: bool = True,
     dry_run: bool = False,
     archives: Path | None = None,
+    holds: Holds | None = None,
     **given: Any,
 ) -> Report:
     """Run one sweep to its end; holds are let go unless a test is about them."""
@@ -57,12 +61,27 @@ async def sweep(
     database = Database(DatabaseConfig(name="app", dsn=dsn, max_connections=8))
     report = Report(one.name, "00000000-test", memory=memory if memory is not None else {})
     await run_once(
-        Runner(one, database, clock or SystemClock(), listener=heard or Heard(), archives=archives),
+        Runner(
+            one,
+            database,
+            clock or SystemClock(),
+            listener=heard or Heard(),
+            archives=archives,
+            holds=holds,
+        ),
         report,
         timeout=one.timeout.total_seconds(),
         stop=stop or asyncio.Event(),
         clock=clock or SystemClock(),
-        release=release,
+        released=_released(holds, one.name, release=release),
         dry_run=dry_run,
     )
     return report
+
+
+def _released(holds: Holds | None, name: str, *, release: bool) -> Collection[str]:
+    """Return what a run is not held for: all, or what a release in the state directory tells."""
+    if release:
+        return GUARD_KEYS
+    found = holds.released(name) if holds is not None else None
+    return found.kinds if found is not None else ()

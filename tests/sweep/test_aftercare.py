@@ -22,7 +22,9 @@ DEFAULTS = "fillfactor = 100"
 VACUUMED = "SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = 't'"
 
 
-@pytest.fixture(scope="module", params=["wheel", pytest.param("system15", marks=need("system15"))])
+@pytest.fixture(
+    scope="module", params=["wheel", pytest.param("system15", marks=need("postgres15"))]
+)
 def vacuuming(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server whose autovacuum is on and never comes: the sums are what is tested."""
     found = Installation.wheel() if request.param == "wheel" else Installation.system(15)

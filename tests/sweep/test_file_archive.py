@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from sweeperd.sweep.archive.gzip_file import ArchiveFile, repair
-from tests.cli.command import SWEEPERD, configured, sweep_table
+from tests.cli.command import SWEEPERD, configured, pass_guards, sweep_table
 from tests.conftest import TestDatabase
 from tests.sweep.engine import sweep
 from tests.sweep.proxy import Proxy
@@ -152,7 +152,7 @@ async def test_a_process_killed_at_every_step_loses_nothing(
         async with KillingProxy(socket, step if whole else None, after) as proxy:
             option = configured(tmp_path, database, table, dsn=proxy.dsn(database.name))
             proxy.victim = await asyncio.create_subprocess_exec(
-                *SWEEPERD, "sweep", "--release", option,
+                *SWEEPERD, "sweep", option,
                 env={**os.environ, "STATE_DIRECTORY": str(state)}, stdout=subprocess.DEVNULL,
             )  # fmt: skip
             await proxy.victim.wait()
@@ -190,8 +190,9 @@ async def test_a_full_disk_stops_the_sweep_before_the_commit(
         "expires_at FROM generate_series(1, 400) g"
     )
     option = configured(tmp_path, database, sweep_table(archive_to="file:old", max_batch_rows=30))
+    pass_guards(tmp_path / "state")
     process = await asyncio.create_subprocess_exec(
-        *SWEEPERD, "sweep", "--release", "--json", option, preexec_fn=_small_files,
+        *SWEEPERD, "sweep", "--json", option, preexec_fn=_small_files,
         env={**os.environ, "STATE_DIRECTORY": str(tmp_path / "state")}, stdout=subprocess.PIPE,
     )  # fmt: skip
     out, _ = await process.communicate()

@@ -14,6 +14,7 @@ import pytest
 
 from sweeperd.demo.server import Installation, Server
 from sweeperd.host.clock import SystemClock
+from sweeperd.sweep.guards.hold_file import Holds
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 
@@ -44,20 +45,27 @@ async def held(dsn: str, memory: dict[str, Any], **given: Any) -> str:
     return report.reason or ""
 
 
-async def test_a_release_lets_go_what_the_hold_told_and_nothing_newer(
-    database: TestDatabase,
+async def test_a_release_passes_what_the_hold_told_and_nothing_newer(
+    database: TestDatabase, tmp_path: Path
 ) -> None:
     await database.execute(ROWS + "; DELETE FROM t WHERE id > 40")
-    memory: dict[str, Any] = {}
-    await held(database.dsn, memory)
+    holds = Holds(tmp_path, SystemClock().now)
+    await held(database.dsn, {}, holds=holds)
+    told = holds.release("s", "test")
+    assert told is not None
+    assert told.kinds == ("survivors",)
     lying = LyingClock(400)
 
-    report = await sweep(database.dsn, memory=memory, release=True, clock=lying)
+    report = await sweep(database.dsn, release=False, holds=holds, clock=lying)
 
     assert (report.outcome, report.deleted_count) == ("held", 0)
     assert "max_clock_skew" in (report.reason or "")
     assert "survive" not in (report.reason or "")
-    report = await sweep(database.dsn, memory=memory, release=True, clock=lying)
+    assert (await sweep(database.dsn, release=False, holds=holds)).outcome == "held"
+    told = holds.release("s", "test")
+    assert told is not None
+    assert told.kinds == ("clock", "survivors")
+    report = await sweep(database.dsn, release=False, holds=holds, clock=lying)
     assert (report.outcome, report.deleted_count) == ("drained", 40)
 
 
@@ -84,7 +92,7 @@ async def test_a_first_run_without_survivors_holds_and_a_release_is_heard(
     await database.execute(ROWS + "; DELETE FROM t WHERE id > 40")
     memory: dict[str, Any] = {}
     assert "none of 40 sampled rows" in await held(database.dsn, memory)
-    assert memory == {"held_for": ["survivors"]}
+    assert memory == {}
     heard = Heard()
 
     report = await sweep(database.dsn, memory=memory, heard=heard, release=True)

@@ -44,7 +44,7 @@ CREATE TABLE before AS TABLE t;
 """
 
 
-@need("system15")
+@need("postgres15")
 @pytest.mark.every_server
 async def test_the_documented_restore_brings_each_value_back_exactly(
     database: TestDatabase, tmp_path: Path

@@ -76,7 +76,6 @@ async def found(database: TestDatabase, directory: Path, **keys: str) -> tuple[i
             "ALTER TABLE t ADD made timestamptz GENERATED ALWAYS AS (expires_at) STORED;",
             "generated column",
         ),
-        ("CREATE TABLE kids () INHERITS (t);", "kids inherit from"),
     ],
 )
 async def test_a_warning_with_its_cure(
@@ -101,7 +100,9 @@ async def test_a_plain_table_is_not_warned_about(database: TestDatabase, tmp_pat
 
     code, text = await found(database, tmp_path, where="flag")
 
-    assert (code, "warning" in text) == (0, False), text
+    warnings = [line for line in text.splitlines() if line.startswith("warning")]
+    # the tests' own role is a superuser
+    assert (code, [line[:25] for line in warnings]) == (0, ["warning: role postgres is"]), text
 
 
 @pytest.mark.every_server

@@ -33,6 +33,7 @@ def box() -> Iterator[Box]:
     server = Server(Installation.find())
     server.create()
     server.start()
+    server.directory.chmod(0o1775)  # the service's user, known in the box only, must reach it
     box = Box(server)
     try:
         box.up()

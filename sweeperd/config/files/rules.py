@@ -10,6 +10,7 @@ from sweeperd.config.files.toml import KeyPath, dotted
 from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
 from sweeperd.config.order import circle
 from sweeperd.config.values.dsn import has_password
+from sweeperd.config.values.sql_expression import cut_at_cutoff
 from sweeperd.config.values.wording import shown, suggestion
 
 _FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}", re.ASCII)
@@ -18,7 +19,12 @@ Complaint = tuple[KeyPath, str]
 Place = Callable[[KeyPath], str]
 
 _PASSWORDS: Final = ("password_file", "password_credential", "password_env")
-_NOT_WITH_CONDITION: Final = ("column", "unit", "column_timezone", "keep", "where")
+_NOT_WITH_CONDITION: Final = ("column", "unit", "keep", "where")
+_BESIDE_CONDITION: Final = {
+    "keep": "cannot stand beside condition, which says the whole; subtract it there: "
+    ":cutoff - interval '720 hours' keeps 30 days",
+    "where": "cannot stand beside condition, which says the whole; join the two with AND",
+}
 _NOT_WITH_PARTITIONS: Final = ("where", "condition", "archive_to", "max_rows", "max_fraction")
 
 
@@ -71,7 +77,18 @@ def _expiry(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
     if sweep.condition is not None:
         for key in _NOT_WITH_CONDITION:
             if getattr(sweep, key) is not None:
-                yield key, "cannot stand beside condition, which says the whole; take one out"
+                yield (
+                    key,
+                    _BESIDE_CONDITION.get(key, "")
+                    or ("cannot stand beside condition, which says the whole; take one out"),
+                )
+    if sweep.where is not None and len(cut_at_cutoff(sweep.where)) > 1:
+        yield (
+            "where",
+            "contains :cutoff, which only condition knows; column and keep compare with it "
+            "already: write only the further condition, or the whole as condition in place of "
+            "column, keep and where",
+        )
 
 
 def _zone(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
@@ -83,9 +100,9 @@ def _zone(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
         )
     if zone is None or unit is None or unit in {"timestamp", "date"}:
         return
-    if unit != "iso8601":
+    if unit != "iso8601" and sweep.expression_timezone is None:
         yield "column_timezone", f'means nothing with unit "{unit}"; take it out'
-    elif zone != "UTC":
+    elif unit == "iso8601" and zone != "UTC":
         yield "column_timezone", f'{shown(zone)} cannot be used with unit "iso8601"; only "UTC" can'
 
 

@@ -7,47 +7,75 @@ those) and fails late on a wrong one. So both spellings are read here.
 from __future__ import annotations
 
 import ipaddress
+import os
+import random
 import re
 import urllib.parse
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
+from sweeperd.config.values.libpq_options import BY_NAME, HANDLED, OPTIONS
+from sweeperd.config.values.service_file import service_options
+from sweeperd.config.values.tls_files import with_tls_files
 from sweeperd.config.values.wording import shown, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HIDDEN: Final = "***"
 EXAMPLE: Final = '"postgresql://user@host:5432/name" or "host=... user=... dbname=..."'
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_PASSED: Final = (
-    *("host", "port", "dbname", "user", "password", "passfile", "service"),
-    *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation"),
-    *("ssl_min_protocol_version", "ssl_max_protocol_version"),
-    *("target_session_attrs", "krbsrvname", "gsslib", "options"),
+_PASSED: Final = tuple(
+    option.name
+    for option in OPTIONS
+    if option.name is not None and option.treatment == "honoured" and option.name not in HANDLED
 )
-# what sweeperd sets itself, and hints of libpq that change neither safety nor the server chosen
-_DROPPED: Final = frozenset(
-    {
-        *("application_name", "fallback_application_name", "client_encoding", "connect_timeout"),
-        *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
-        *("tcp_user_timeout", "sslcompression", "sslsni", "gssencmode", "load_balance_hosts"),
-    }
-)
+_TLS_VERSIONS: Final = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _CHOICES: Final = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "target_session_attrs": (
         *("any", "primary", "standby", "read-write", "read-only", "prefer-standby"),
     ),
     "sslnegotiation": ("postgres", "direct"),
+    "gssencmode": ("disable", "prefer", "require"),
+    "channel_binding": ("disable", "prefer", "require"),
+    "load_balance_hosts": ("disable", "random"),
+    "ssl_min_protocol_version": _TLS_VERSIONS,
+    "ssl_max_protocol_version": _TLS_VERSIONS,
 }
 _RESEMBLES: Final = ("did you mean", "write the address")
+# Values of an option that the driver cannot honour.
+_REFUSED: Final = {
+    "gssencmode": ("require", "sslmode=verify-full"),
+    "channel_binding": ("require", "sslmode=verify-full"),
+}
+SOCKET_DIRECTORY: Final = "/var/run/postgresql"  # where Debian's libpq looks without a host
 _SECRET: Final = ("password", "sslpassword")
 _HIGHEST_PORT: Final = 65535
 
 
-def connect_arguments(dsn: str) -> dict[str, Any]:
-    """Return keyword arguments for ``asyncpg.connect`` that mean what libpq reads.
+@dataclass(frozen=True)
+class Attempt:
+    """One host to try.
+
+    Attributes:
+        dsn: What the driver is given; names one host.
+        timeout: ``connect_timeout`` in seconds; None if the dsn sets no limit.
+    """
+
+    dsn: str = field(repr=False)
+    timeout: int | None
+
+
+def connect_attempts(dsn: str, environ: Mapping[str, str] = os.environ) -> tuple[Attempt, ...]:
+    """Return one attempt for each host, in libpq's order.
+
+    Each host is tried by itself, so that each has its own time and its own password.
 
     Args:
-        dsn: A URI or a key=value string.
+        dsn: A URI or a key=value string; a service and environment variables complete it.
+        environ: The environment variables.
 
     Raises:
         ValueError: It cannot be used; the text never holds a password.
@@ -55,14 +83,58 @@ def connect_arguments(dsn: str) -> dict[str, Any]:
     problem = check_dsn(dsn)
     if problem is not None:
         raise ValueError(problem)
-    options = _options(dsn)
-    if _is_uri(dsn) and not _DROPPED & options.keys():
-        return {"dsn": dsn}
+    options = _completed(_options(dsn), environ)
+    for key, value in options.items():
+        _check_option(key, value)
+    _check_hosts(options)
+    if not options.get("dbname"):
+        raise ValueError("names no database; add dbname=NAME, or /NAME to a URI")
+    options = with_tls_files(options)
+    hosts = (options.get("host") or SOCKET_DIRECTORY).split(",")
+    ports = (options.get("port") or "5432").split(",")
+    ports = ports * len(hosts) if len(ports) == 1 else ports
+    servers = list(zip(hosts, ports, strict=True))
+    if options.get("load_balance_hosts") == "random":
+        random.shuffle(servers)
+    wanted = options.get("target_session_attrs", "any")
+    passes = ("standby", "any") if wanted == "prefer-standby" else (wanted,)
+    return tuple(
+        _attempt(options | {"host": host, "port": port, "target_session_attrs": state})
+        for state in passes
+        for host, port in servers
+    )
+
+
+def _attempt(options: dict[str, str]) -> Attempt:
     passed = {key: value for key, value in options.items() if key in _PASSED and value}
-    if "host" in passed:
-        passed["host"] = ",".join(_bracketed(host) for host in passed["host"].split(","))
+    passed["host"] = _bracketed(passed["host"])
     query = urllib.parse.urlencode(passed, quote_via=urllib.parse.quote, safe="")
-    return {"dsn": f"postgresql://?{query}" if query else "postgresql://"}
+    limit = int(options.get("connect_timeout") or 0)
+    return Attempt(f"postgresql://?{query}", limit if limit > 0 else None)
+
+
+def _completed(options: dict[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Add what a service, and then the environment, says about what the dsn leaves out."""
+    service = options.get("service") or environ.get("PGSERVICE")
+    if service:
+        options = service_options(service, environ) | options
+    options.pop("service", None)
+    for option in OPTIONS:
+        value = environ.get(option.variable or "")
+        if not value or option.treatment == "ignored" or option.name is None:
+            continue
+        if option.treatment == "refused":
+            raise ValueError(
+                f"cannot honour ${option.variable}: {option.note}; unset it where sweeperd is"
+                " started"
+            )
+        if option.name != "service" and not options.get(option.name):
+            try:
+                _check_option(option.name, value)
+            except ValueError as error:
+                raise ValueError(f"and ${option.variable} do not fit: it {error}") from None
+            options[option.name] = value
+    return options
 
 
 def check_dsn(dsn: str) -> str | None:
@@ -219,7 +291,10 @@ def _pair_options(dsn: str) -> dict[str, str]:
 
 
 def _check_option(key: str, value: str) -> None:
-    if key not in _PASSED and key not in _DROPPED:
+    option = BY_NAME.get(key)
+    if option is not None and option.treatment == "refused":
+        raise ValueError(f"has the option {key}, which is not supported; {option.note}")
+    if option is None:
         # it may be half of a password: only what resembles an option is shown
         near = _near(key)
         resembles = near.startswith(_RESEMBLES) and key.replace("_", "").isalpha() and key.islower()
@@ -228,6 +303,12 @@ def _check_option(key: str, value: str) -> None:
     choices = _CHOICES.get(key)
     if choices is not None and value and value not in choices:
         raise ValueError(f"has an unknown {key}; write one of {', '.join(choices)}")
+    if key in _REFUSED and value == _REFUSED[key][0]:
+        raise ValueError(
+            f"has {key}={value}, which the driver cannot do; use {_REFUSED[key][1]} instead"
+        )
+    if key == "connect_timeout" and value and not re.fullmatch(r"-?[0-9]{1,9}", value):
+        raise ValueError("has a connect_timeout that is not whole seconds; write a number")
 
 
 def _near(key: str) -> str:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
+from sweeperd.config.values.schedules import meant_duration
 from sweeperd.config.values.wording import blaming
 
 LONGEST: Final = timedelta(days=365_250)
@@ -70,6 +71,9 @@ def _parse(text: str) -> timedelta:
         raise ValueError(f"is empty; write a number with its unit, {EXAMPLES}")
     if stripped.startswith("-"):
         raise ValueError("is negative; a duration is 0s or more")
+    foreign = meant_duration(stripped)
+    if foreign is not None:
+        raise ValueError(foreign)
     total = Decimal(0)
     position = 0
     while position < len(stripped):

@@ -15,6 +15,19 @@ _CLOSING: Final = {")": "(", "]": "["}
 # to the lexer every character outside ASCII is a letter, blanks included
 _WORD: Final = re.compile(r"[A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_$\u0080-\U0010ffff]*")
 _DOLLAR: Final = re.compile(r"\$([A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_\u0080-\U0010ffff]*)?\$")
+# words that no expression begins with
+_BEGINS: Final = re.compile(
+    r"\s{0,99}(where|select|with|create|delete\s+from|insert\s+into|drop\s+table"
+    r"|truncate\s+(?:table|only)|update\s+\S{1,200}\s+set)\b",
+    re.IGNORECASE | re.ASCII,
+)
+# a placeholder stands where an operand must: an operator "?" has something behind it
+_QUESTION: Final = re.compile(r"\?\s*(?:$|[),]|(?:and|or)\b)", re.IGNORECASE | re.ASCII)
+_PERCENT: Final = re.compile(r"%(?:\(\w{1,99}\)s\b|s\b)", re.ASCII)
+_NULL: Final = re.compile(r"(?:=|<>|!=)\s*null\b", re.IGNORECASE | re.ASCII)
+_NAMED: Final = re.compile(r":([A-Za-z_]\w{0,62})", re.ASCII)
+_OPERATOR: Final = frozenset("+-*/<>=~!@#%^&|`?:")
+_PARAMETERS: Final = "the only parameter is :cutoff, in condition; write the value itself"
 _ODD_BACKSLASHES: Final = re.compile(r"(?<!\\)(?:\\\\)*\\$")
 
 
@@ -27,11 +40,21 @@ def check_expression(text: str) -> str | None:
         return "contains a NUL character; take it out"
     if not text.strip():
         return "is empty; write an SQL condition or leave the key out"
+    begins = _BEGINS.match(text)
+    if begins is not None:
+        return _begins_wrongly(begins)
     try:
         _Scan(text).run()
     except ValueError as error:
         return str(error)
     return None
+
+
+def _begins_wrongly(begins: re.Match[str]) -> str:
+    word = begins[1].split()[0].upper()
+    if word == "WHERE":
+        return "begins with WHERE; write only the condition that follows it"
+    return f"begins with {word}; write only a condition, as it follows WHERE, not a statement"
 
 
 class _Scan:
@@ -77,12 +100,37 @@ class _Scan:
                     f'closes "{character}" without "{_CLOSING[character]}" before it; it must be'
                     " one expression"
                 )
+        elif character == ";" and not self.text[self.at + 1 :].strip():
+            raise ValueError('ends with ";"; take it out')
         elif character == ";":
             raise ValueError('contains ";"; it must be one expression, not a statement')
         elif character == "\\":
             raise ValueError("contains a backslash outside a string; take it out")
         elif character == "," and not self.open:
             raise ValueError('contains "," outside parentheses; combine conditions with AND or OR')
+        elif character in _OPERATOR:
+            self._operator()
+
+    def _operator(self) -> None:
+        before = self.text[self.at - 1] if self.at else " "
+        if before in _OPERATOR:
+            return  # in the middle of one
+        if _QUESTION.match(self.text, self.at):
+            raise ValueError(f'contains the placeholder "?"; {_PARAMETERS}')
+        percent = _PERCENT.match(self.text, self.at)
+        if percent and (percent.group() != "%s" or self._operand_expected()):
+            raise ValueError(f'contains a placeholder with "%"; {_PARAMETERS}')
+        if _NULL.match(self.text, self.at):
+            raise ValueError(
+                "compares with NULL, which is never true; write IS NULL or IS NOT NULL"
+            )
+        named = _NAMED.match(self.text, self.at)
+        if named and "[" not in self.open and named[1] != "cutoff":
+            raise ValueError(f'contains ":" and a name, as a parameter; {_PARAMETERS}')
+
+    def _operand_expected(self) -> bool:
+        near = self.text[max(self.at - 99, 0) : self.at].rstrip()
+        return near[-1:] in {"", "<", ">", "=", "(", ","}
 
     def _plain_string(self) -> None:
         end = self._find("'", self.at + 1)
@@ -114,7 +162,9 @@ class _Scan:
     def _dollar_string(self) -> None:
         tag = _DOLLAR.match(self.text, self.at)
         if tag is None:
-            raise ValueError('contains "$" outside a string; parameters cannot be used here')
+            raise ValueError(
+                'contains "$" outside a string; parameters cannot be used here; ' + _PARAMETERS
+            )
         end = self.text.find(tag.group(), tag.end())
         if end < 0:
             raise ValueError(f"leaves the quote {tag.group()} open; close it")

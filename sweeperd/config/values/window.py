@@ -13,6 +13,7 @@ from functools import cache
 from typing import Final, Self
 from zoneinfo import ZoneInfo
 
+from sweeperd.config.values.schedules import is_cron
 from sweeperd.config.values.wording import shown
 
 _TEXT: Final = re.compile(
@@ -62,6 +63,11 @@ class Window:
             ValueError: It is no such window; the text says what to write instead.
         """
         found = _TEXT.fullmatch(text.strip())
+        if found is None and is_cron(text):
+            raise ValueError(
+                f"{shown(text)} is a cron expression; a window is two times of day: write "
+                'interval = "1d" and window = "03:00-03:30" to run daily at 03:00'
+            )
         if found is None:
             raise ValueError(f'{shown(text)} is no window; write "01:00-05:00 Europe/Berlin"')
         start_hour, start_minute, end_hour, end_minute = (int(part) for part in found.groups()[:4])

@@ -20,7 +20,8 @@ class Ledger:
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
-        self._records = store.load()
+        self.loaded = store.load()
+        self._records = dict(self.loaded.records)
         self._changed = asyncio.Event()
 
     def record(self, name: str) -> SweepRecord:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
+from sweeperd.sweep.survey.memory import memory_problem
+
 VERSION = 1
 
 
@@ -27,8 +29,8 @@ class SweepRecord:
         last_outcome: How that run ended; None while it runs, and after a crash in it.
         left_over: Whether that run left expired rows behind.
         memory: The runner's own notes (cursors, learned batch size, guard facts), JSON-able.
-        held: Why nothing runs until it is released; None when it is not held.
-        held_by: ``guard`` or ``operator`` while held.
+        held: Why it was held, in a state that an earlier version wrote; holds are files now.
+        held_by: ``guard`` or ``operator``, likewise.
         history: The newest runs' reports, oldest first, at most HISTORY_LENGTH.
         boot: Names the boot of the host in which the newest run started.
         started_elapsed: The elapsed clock at that start, in seconds; good within that boot.
@@ -70,10 +72,45 @@ def _to_json(record: SweepRecord) -> dict[str, Any]:
     return plain
 
 
-def decode(content: bytes) -> dict[str, SweepRecord]:
-    """Return the records of a file's bytes; ValueError when they are damaged."""
-    document = json.loads(content)
-    version = document.get("version") if isinstance(document, dict) else None
+@dataclass(frozen=True)
+class Loaded:
+    """What a state file held.
+
+    Attributes:
+        records: By sweep name; those that could be read.
+        damaged: Why the record of a sweep could not be read, by name.
+        unusable: Why nothing of it could be read; None when it could, or when there was none.
+    """
+
+    records: dict[str, SweepRecord] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+    unusable: str | None = None
+
+
+def decode(content: bytes) -> Loaded:
+    """Return the records of a file's bytes.
+
+    Raises:
+        ValueError: None of them can be read.
+    """
+    try:
+        document = json.loads(content)
+    except RecursionError:
+        raise ValueError("it nests too deeply") from None
+    records: dict[str, SweepRecord] = {}
+    damaged: dict[str, str] = {}
+    for name, plain in _sweeps(document).items():
+        try:
+            records[name] = _from_json(name, plain)
+        except (ValueError, TypeError, RecursionError) as error:
+            damaged[name] = str(error)
+    return Loaded(records, damaged)
+
+
+def _sweeps(document: object) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise ValueError("it is not an object")  # noqa: TRY004 - one error type means "damaged"
+    version = document.get("version")
     if not isinstance(version, int) or version < 1:
         raise ValueError("it names no version")
     if version > VERSION:
@@ -81,7 +118,7 @@ def decode(content: bytes) -> dict[str, SweepRecord]:
     sweeps = document.get("sweeps")
     if not isinstance(sweeps, dict):
         raise ValueError("it holds no sweeps")  # noqa: TRY004 - one error type means "damaged"
-    return {name: _from_json(name, plain) for name, plain in sweeps.items()}
+    return sweeps
 
 
 def _from_json(name: str, plain: object) -> SweepRecord:
@@ -95,5 +132,9 @@ def _from_json(name: str, plain: object) -> SweepRecord:
         values["last_start"] = datetime.fromisoformat(values["last_start"])
         if values["last_start"].tzinfo is None:
             raise ValueError(f"last_start of {name} has no time zone")
+    if not all(isinstance(entry, dict) for entry in values.get("history", ())):
+        raise ValueError(f"the history of {name} holds what is not a report")
+    if (problem := memory_problem(values.get("memory", {}))) is not None:
+        raise ValueError(f"the memory of {name}: {problem}")
     values["history"] = tuple(values.get("history", ()))[-HISTORY_LENGTH:]
     return SweepRecord(**values)

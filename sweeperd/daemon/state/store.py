@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sweeperd.daemon.state.record import NewerVersionError, SweepRecord, decode, encode
+from sweeperd.daemon.state.record import Loaded, NewerVersionError, SweepRecord, decode, encode
 from sweeperd.errors import EXIT_CONFIG, SweeperdError
+from sweeperd.host.permissions import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ LOCK_FILE = "lock"
 # a daemon that cannot note its start is still worth more than none: these go on with a warning
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _KEPT_COPIES = 9
+_LARGEST = 256 * 2**20
 
 log = structlog.stdlib.get_logger()
 
@@ -37,7 +39,7 @@ class StateUnreadableError(SweeperdError):
     """The state file is there, but it is damaged, of a newer version, or not ours to read."""
 
 
-def read_records(directory: Path) -> dict[str, SweepRecord]:
+def read_records(directory: Path) -> Loaded:
     """Read the daemon's records without touching anything; for foreground commands.
 
     Args:
@@ -51,9 +53,9 @@ def read_records(directory: Path) -> dict[str, SweepRecord]:
     """
     path = directory / STATE_FILE
     try:
-        return decode(path.read_bytes())
+        return decode(_content(path))
     except FileNotFoundError:
-        return {}
+        return Loaded()
     except (OSError, ValueError) as error:
         raise StateUnreadableError(f"the state {path} cannot be read: {error}") from error
 
@@ -100,17 +102,18 @@ class StateStore:
             if descriptor is not None:
                 os.close(descriptor)
 
-    def load(self) -> dict[str, SweepRecord]:
+    def load(self) -> Loaded:
         """Read the records; a file that cannot be used is kept aside with a warning."""
         try:
-            return decode(self._path.read_bytes())
+            return decode(_content(self._path))
         except FileNotFoundError:
-            return {}
+            return Loaded()
         except NewerVersionError as error:
             self._keep_aside("newer", str(error))
+            return Loaded(unusable=str(error))
         except (OSError, ValueError) as error:
             self._keep_aside("damaged", str(error))
-        return {}
+            return Loaded(unusable=str(error))
 
     def save(self, records: Mapping[str, SweepRecord]) -> bool:
         """Replace the file atomically.
@@ -193,6 +196,13 @@ class StateStore:
             log.warning("state_set_aside", path=str(self._path), reason=reason, error=str(error))
         else:
             log.warning("state_set_aside", path=str(self._path), kept=str(aside), reason=reason)
+
+
+def _content(path: Path) -> bytes:
+    content = read_file(path, _LARGEST)
+    if len(content) > _LARGEST:
+        raise ValueError(f"it is larger than {_LARGEST} bytes")
+    return content
 
 
 def _note_pid(descriptor: int) -> None:

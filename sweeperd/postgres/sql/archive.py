@@ -40,7 +40,8 @@ def delete_into(delete: Statement, reference: str, archive: ArchiveTable) -> Sta
         f"WITH gone AS ({delete.text} RETURNING {returned}), "
         f"kept AS (INSERT INTO {archive.quoted} ({names}{stamped}) OVERRIDING SYSTEM VALUE "
         f"SELECT {names}{stamps} FROM gone RETURNING 1) "
-        f"SELECT (SELECT count(*) FROM gone) AS gone, (SELECT count(*) FROM kept) AS kept",
+        f"SELECT (SELECT pg_catalog.count(*) FROM gone) AS gone, "
+        f"(SELECT pg_catalog.count(*) FROM kept) AS kept",
         tuple(args),
     )
 
@@ -65,7 +66,7 @@ def delete_returning_json(
         columns: Name and base type of each.
     """
     names = [
-        quote(name) if kind in _AS_JSON else f"{quote(name)}::text AS {quote(name)}"
+        quote(name) if kind in _AS_JSON else f"{quote(name)}::pg_catalog.text AS {quote(name)}"
         for name, kind in columns
     ]
     row = "line"
@@ -73,7 +74,8 @@ def delete_returning_json(
         row += "_"
     return Statement(
         f"WITH gone AS ({delete.text} RETURNING {reference}.*) "
-        f"SELECT row_to_json({row})::text FROM (SELECT {', '.join(names)} FROM gone) AS {row}",
+        f"SELECT pg_catalog.row_to_json({row})::pg_catalog.text "
+        f"FROM (SELECT {', '.join(names)} FROM gone) AS {row}",
         delete.args,
     )
 

@@ -1,4 +1,8 @@
-"""SQL on the system catalogues: what a server and a table are. Constants and pure builders."""
+"""SQL on the system catalogues: what a server and a table are. Constants and pure builders.
+
+Names here are bare, for ``reading`` pins search_path; what a batch asks (UNCHANGED) names its
+schemas.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ SELECT clock_timestamp() AS cutoff,
        current_user AS role,
        pg_is_in_recovery() AS in_recovery,
        EXISTS (SELECT FROM pg_publication WHERE pubdelete) AS publishes_deletes,
-       current_setting('transaction_read_only')::bool AS read_only,
+       current_setting('default_transaction_read_only')::bool AS read_only,
        (SELECT setting::float8 FROM pg_settings WHERE name = 'deadlock_timeout') AS deadlock_ms,
        (SELECT setting::bigint FROM pg_settings WHERE name = 'shared_buffers') AS shared_buffers,
        current_setting('block_size')::int AS block_size
@@ -22,9 +26,14 @@ WAL_POSITION: Final = "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint"
 NEXT_XID: Final = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 CLOCK: Final = "SELECT clock_timestamp()"
 
+# $2 is the role's own search_path: pg_table_is_visible would ask the pinned one.
 RELATIONS: Final = """
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name,
-       c.relkind::text AS kind, pg_table_is_visible(c.oid) AS visible
+       c.relkind::text AS kind,
+       n.nspname = (
+           SELECT m.nspname FROM pg_class o JOIN pg_namespace m ON m.oid = o.relnamespace
+           WHERE o.relname = c.relname AND m.nspname = ANY ($2::text[])
+           ORDER BY array_position($2::text[], m.nspname::text) LIMIT 1) AS visible
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
@@ -80,7 +89,7 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::
        EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
                AND t.tgenabled <> 'D' AND (t.tgtype & 9) = 8) AS statement_trigger,
        EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid
-               AND r.ev_type = '4' AND r.ev_enabled <> 'D') AS delete_rule
+               AND r.ev_type = '4' AND r.ev_enabled IN ('O', 'A')) AS delete_rule
 """
 
 TABLE: Final = f"""
@@ -91,29 +100,37 @@ LEFT JOIN pg_am am ON am.oid = c.relam
 WHERE c.oid = $1::bigint::oid
 """
 
-LEAVES: Final = f"""
+# all that lies below a partitioned table: leaves, and the partitioned tables in between
+PARTITION_TREE: Final = f"""
 {_RELATION_FACTS}
 FROM pg_partition_tree($1::bigint::regclass) t
 JOIN pg_class c ON c.oid = t.relid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_am am ON am.oid = c.relam
-WHERE t.isleaf
+WHERE t.level > 0
 ORDER BY c.oid
 """
 
 # Whether tables by name are what they were: asked in each batch, so it joins nothing.
 UNCHANGED: Final = """
-SELECT pg_current_xact_id_if_assigned()::text AS xid,
-       (SELECT bool_and(to_regclass(w.name) = w.oid::oid)
-        FROM unnest($1::text[], $2::bigint[]) AS w(name, oid))
-   AND (SELECT count(*) FROM pg_class
-        WHERE oid = ANY ($2::bigint[]::oid[]) AND relispartition) = $3::bigint
-   AND (SELECT count(*) FROM pg_attribute
-        WHERE attrelid = ANY ($2::bigint[]::oid[]) AND NOT attisdropped
-          AND atttypid || ' ' || attname = ANY ($4::text[])) = $5::bigint
-   AND ($6::bigint IS NULL OR $6::bigint =
-        (SELECT count(*) FROM pg_attribute
-         WHERE attrelid = ANY ($2::bigint[]::oid[]) AND attnum > 0 AND NOT attisdropped))
+SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text AS xid,
+       (SELECT pg_catalog.bool_and(pg_catalog.to_regclass(w.name)
+                                   OPERATOR(pg_catalog.=) w.oid::pg_catalog.oid)
+        FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
+                        pg_catalog.unnest($2::pg_catalog.int8[])) AS w(name, oid))
+   AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class
+        WHERE oid OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.int8[]::pg_catalog.oid[])
+          AND relispartition) OPERATOR(pg_catalog.=) $3::pg_catalog.int8
+   AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute
+        WHERE attrelid OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.int8[]::pg_catalog.oid[])
+          AND NOT attisdropped
+          AND pg_catalog.concat(atttypid, ' ', attname)
+              OPERATOR(pg_catalog.=) ANY ($4::pg_catalog.text[]))
+       OPERATOR(pg_catalog.=) $5::pg_catalog.int8
+   AND ($6::pg_catalog.int8 IS NULL OR $6::pg_catalog.int8 OPERATOR(pg_catalog.=)
+        (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute
+         WHERE attrelid OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.int8[]::pg_catalog.oid[])
+           AND attnum OPERATOR(pg_catalog.>) 0 AND NOT attisdropped))
        AS unchanged
 """
 
@@ -133,8 +150,43 @@ LIMIT 1
 """
 
 CHILDREN: Final = """
-SELECT i.inhrelid::regclass::text AS name FROM pg_inherits i
-WHERE i.inhparent = $1::bigint::oid ORDER BY 1 LIMIT 20
+SELECT n.nspname AS schema, c.relname AS name
+FROM pg_inherits i
+JOIN pg_class c ON c.oid = i.inhrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE i.inhparent = $1::bigint::oid ORDER BY 1, 2 LIMIT 20
+"""
+
+# A hypertable's chunks are inheritance children of it; one without chunks is known by the trigger
+# that keeps rows out of the root. TimescaleDB's own catalogue is not read: anybody who may create
+# a schema could have made a view of that name.
+TIMESCALE: Final = """
+SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::bigint::oid
+               AND tgname = 'ts_insert_blocker')
+           AS hypertable,
+       EXISTS (SELECT FROM pg_inherits i
+               JOIN pg_class c ON c.oid = i.inhrelid
+               JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE i.inhparent = $1::bigint::oid AND n.nspname = '_timescaledb_internal')
+           AS chunks,
+       (SELECT format('%I.%I', n.nspname, p.relname)
+        FROM pg_inherits i
+        JOIN pg_class p ON p.oid = i.inhparent
+        JOIN pg_namespace n ON n.oid = p.relnamespace
+        WHERE i.inhrelid = $1::bigint::oid
+          AND EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = p.oid
+                      AND t.tgname = 'ts_insert_blocker') LIMIT 1) AS chunk_of
+"""
+
+ROLE: Final = """
+SELECT r.rolname AS name, r.rolsuper AS superuser, r.rolbypassrls AS bypasses_row_security,
+       r.rolcreaterole AS creates_roles, r.rolreplication AS replicates,
+       (SELECT coalesce(array_agg(p.rolname::text ORDER BY p.rolname), '{}')
+        FROM pg_roles p
+        WHERE p.rolname IN ('pg_execute_server_program', 'pg_read_server_files',
+                            'pg_write_server_files', 'pg_write_all_data', 'pg_read_all_data')
+          AND NOT r.rolsuper AND pg_has_role(r.oid, p.oid, 'MEMBER')) AS predefined
+FROM pg_roles r WHERE r.rolname = current_user
 """
 
 PRIMARY_KEY: Final = """

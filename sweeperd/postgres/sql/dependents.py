@@ -48,6 +48,44 @@ ORDER BY k.oid, k.depth
 LIMIT 100
 """
 
+# Foreign keys by which a delete in a table, over any number of other tables, comes back to it. A
+# key that refers to a partitioned table stands in the catalogue for each of its partitions, too.
+CASCADES_BACK: Final = """
+WITH RECURSIVE members AS (
+    SELECT $1::bigint::oid AS oid
+  UNION
+    SELECT relid::oid FROM pg_partition_tree($1::bigint::regclass)
+), reached AS (
+    SELECT k.conrelid AS oid, ARRAY[k.oid] AS path
+    FROM members m JOIN pg_constraint k ON k.confrelid = m.oid
+    WHERE k.contype = 'f' AND k.confdeltype = 'c'
+  UNION
+    SELECT k.conrelid, reached.path || k.oid
+    FROM reached
+    CROSS JOIN LATERAL (
+        SELECT reached.oid AS relid
+      UNION
+        SELECT relid::oid FROM pg_partition_tree(reached.oid::regclass)
+    ) AS part
+    JOIN pg_constraint k ON k.confrelid = part.relid
+    WHERE k.contype = 'f' AND k.confdeltype = 'c' AND k.oid <> ALL (reached.path)
+      AND cardinality(reached.path) < 8
+), back AS (
+    SELECT reached.path FROM reached
+    WHERE EXISTS (SELECT FROM members m
+                  WHERE m.oid = reached.oid
+                     OR m.oid IN (SELECT relid FROM pg_partition_tree(reached.oid::regclass)))
+    ORDER BY cardinality(reached.path), reached.path LIMIT 1
+)
+SELECT k.conname AS name, n.nspname AS schema, c.relname AS table
+FROM back
+CROSS JOIN LATERAL unnest(back.path) WITH ORDINALITY AS p(oid, place)
+JOIN pg_constraint k ON k.oid = p.oid
+JOIN pg_class c ON c.oid = k.conrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+ORDER BY p.place
+"""
+
 _SCHEMAS_PUBLISHED: Final = """
        OR EXISTS (SELECT FROM pg_publication_namespace s
                   WHERE s.pnpubid = p.oid AND s.pnnspid = c.relnamespace)

@@ -1,4 +1,9 @@
-"""What makes a row expired, as SQL: constants of the column's exact type, never a cast of it."""
+"""What makes a row expired, as SQL: constants of the column's exact type, never a cast of it.
+
+These statements run under the role's own search_path, as the operator's text and triggers know
+it. So each operator, function, type and collation of ours names its schema: nothing that somebody
+else creates in a schema of that path can be meant.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +25,40 @@ ISO8601_ZONED: Final = f"^{_DAY}{_TIME}{_ZONE}$"
 ISO8601_ANY: Final = f"^{_DAY}{_TIME}{_ZONE}?$"
 
 
+_CATALOG_NAMES: Final = {
+    "smallint": "int2",
+    "integer": "int4",
+    "bigint": "int8",
+    "real": "float4",
+    "double precision": "float8",
+    "boolean": "bool",
+}
+EQUAL: Final = "OPERATOR(pg_catalog.=)"
+LESS: Final = "OPERATOR(pg_catalog.<)"
+AT_MOST: Final = "OPERATOR(pg_catalog.<=)"
+GREATER: Final = "OPERATOR(pg_catalog.>)"
+AT_LEAST: Final = "OPERATOR(pg_catalog.>=)"
+CONCATENATED: Final = "OPERATOR(pg_catalog.||)"
+MATCHES: Final = "OPERATOR(pg_catalog.~)"
+_CODE_POINTS: Final = 'COLLATE pg_catalog."C"'
+
+
+def builtin(type_name: str) -> str:
+    """Return a built-in type's name with its schema; a bare name could be somebody's domain."""
+    if type_name.startswith("pg_catalog."):
+        return type_name
+    element = type_name.removesuffix("[]")
+    brackets = type_name[len(element) :]
+    return f"pg_catalog.{_CATALOG_NAMES.get(element, element)}{brackets}"
+
+
 class Args(list[Any]):
-    """Parameters in the order they are met; each is cast to an exact type."""
+    """Parameters in the order they are met; each is cast to an exact built-in type."""
 
     def add(self, value: Any, type_name: str) -> str:  # noqa: ANN401 - any parameter value
         """Append a value and return its placeholder."""
         self.append(value)
-        return f"${len(self)}::{type_name}"
+        return f"${len(self)}::{builtin(type_name)}"
 
 
 def quote(identifier: str) -> str:
@@ -59,7 +91,8 @@ class Expired:
         column: The column.
         type_name: Its base type.
         upper: Greatest expired value; None for text.
-        floor: SQL constant that an expired value is greater than (never-expired sentinels).
+        floor: SQL constant that an expired value is greater than (never-expired sentinels); its
+            type is qualified.
         hole: Open interval of values that are not past yet.
         text: The bound of a text column.
     """
@@ -74,11 +107,11 @@ class Expired:
     def range(self, args: Args, reference: str) -> str:
         """Return the part of the condition that an index on the column can serve."""
         column = f"{reference}.{quote(self.column)}"
-        parts = [f"{column} > {self.floor}"] if self.floor else []
+        parts = [f"{column} {GREATER} {self.floor}"] if self.floor else []
         if self.upper is not None:
-            parts.append(f"{column} <= {args.add(self.upper, self.type_name)}")
+            parts.append(f"{column} {AT_MOST} {args.add(self.upper, self.type_name)}")
         if self.text and self.text.next_second:
-            parts.append(f"{column} < {args.add(self.text.next_second, 'text')}")
+            parts.append(f"{column} {LESS} {args.add(self.text.next_second, 'text')}")
         return " AND ".join(parts) or f"{column} IS NOT NULL"
 
     def condition(self, args: Args, reference: str) -> str:
@@ -87,7 +120,7 @@ class Expired:
         column = f"{reference}.{quote(self.column)}"
         if self.hole:
             low, high = (args.add(value, self.type_name) for value in self.hole)
-            parts.append(f"NOT ({column} > {low} AND {column} < {high})")
+            parts.append(f"NOT ({column} {GREATER} {low} AND {column} {LESS} {high})")
         if self.text:
             parts.append(_text_condition(column, self.text, args))
         return " AND ".join(parts)
@@ -102,11 +135,14 @@ def _text_condition(column: str, bound: TextBound, args: Args) -> str:
     shape = ISO8601_ZONED if bound.zone_needed else ISO8601_ANY
     second = args.add(bound.second, "text")
     fraction = args.add(bound.fraction, "text")
+    text = f"{column}::pg_catalog.text"
+    read_second = f"pg_catalog.translate(pg_catalog.left({text}, 19), 'T', ' ')"
+    read_fraction = f"coalesce(pg_catalog.substring({text}, '[.]([0-9]+)'), '')"
     return (
-        f"CASE WHEN {column} COLLATE \"C\" ~ '{shape}' THEN "
-        f"(translate(left({column}, 19), 'T', ' ') COLLATE \"C\", "
-        f"rtrim(coalesce(substring({column} from '[.]([0-9]+)'), ''), '0') COLLATE \"C\") "
-        f"<= ({second}, {fraction}) ELSE false END"
+        f"CASE WHEN {text} {_CODE_POINTS} {MATCHES} '{shape}' THEN "
+        f"({read_second} {_CODE_POINTS}, "
+        f"pg_catalog.rtrim({read_fraction}, '0') {_CODE_POINTS}) "
+        f"{AT_MOST} ({second}, {fraction}) ELSE false END"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeperd.postgres.sql.expired import Args, Expired
+from sweeperd.postgres.sql.expired import AT_MOST, EQUAL, GREATER, Args, Expired, builtin
 from sweeperd.postgres.sql.rows import Statement, Table
 
 
@@ -13,10 +13,12 @@ def wholly_expired(expired: Expired, low: str, high: str) -> Statement:
     what lies before that counts.
     """
     args = Args()
-    kind = expired.type_name
+    kind = builtin(expired.type_name)
     sure = expired.hole[0] if expired.hole else expired.upper
-    above = f"{args.add(low, 'text')}::{kind} > {expired.floor} AND " if expired.floor else ""
-    below = f"{args.add(high, 'text')}::{kind} <= {args.add(sure, kind)}"
+    above = (
+        f"{args.add(low, 'text')}::{kind} {GREATER} {expired.floor} AND " if expired.floor else ""
+    )
+    below = f"{args.add(high, 'text')}::{kind} {AT_MOST} {args.add(sure, expired.type_name)}"
     return Statement(f"SELECT {above}{below}", tuple(args))
 
 
@@ -31,10 +33,12 @@ def same_leaf(leaf: Table, oid: int, bound: str) -> Statement:
     """Ask whether a name still means that partition, with those bounds."""
     args = Args()
     return Statement(
-        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        f"WHERE n.nspname = {args.add(leaf.schema, 'text')} "
-        f"AND c.relname = {args.add(leaf.name, 'text')} AND c.oid = {args.add(oid, 'bigint')}::oid "
-        f"AND pg_get_expr(c.relpartbound, c.oid) = {args.add(bound, 'text')})",
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c "
+        f"JOIN pg_catalog.pg_namespace n ON n.oid {EQUAL} c.relnamespace "
+        f"WHERE n.nspname {EQUAL} {args.add(leaf.schema, 'text')} "
+        f"AND c.relname {EQUAL} {args.add(leaf.name, 'text')} "
+        f"AND c.oid {EQUAL} {args.add(oid, 'bigint')}::pg_catalog.oid "
+        f"AND pg_catalog.pg_get_expr(c.relpartbound, c.oid) {EQUAL} {args.add(bound, 'text')})",
         tuple(args),
     )
 

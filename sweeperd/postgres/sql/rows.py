@@ -10,7 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sweeperd.postgres.sql.expired import Args, Condition, Expired, Key, quote
+from sweeperd.postgres.sql.expired import (
+    AT_LEAST,
+    AT_MOST,
+    CONCATENATED,
+    EQUAL,
+    GREATER,
+    LESS,
+    Args,
+    Condition,
+    Expired,
+    Key,
+    builtin,
+    quote,
+)
 
 Tid = tuple[int, int]
 
@@ -110,9 +123,13 @@ class TidRange:
         IS TRUE hides the column's index from the planner, which under stale statistics would
         read every expired entry for each block range.
         """
+        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+
+    def limits(self, target: Target, args: Args) -> str:
+        """Return the slice's own limits."""
         ctid = f"{target.table.reference}.ctid"
         low, high = args.add(self.low, "tid"), args.add(self.high, "tid")
-        return f"{ctid} >= {low} AND {ctid} < {high} AND ({target.condition(args)}) IS TRUE"
+        return f"{ctid} {AT_LEAST} {low} AND {ctid} {LESS} {high}"
 
 
 @dataclass(frozen=True)
@@ -130,8 +147,8 @@ class KeyRange:
         """Return the slice's own limits, each followed by AND."""
         column = f"{target.table.reference}.{quote(target.column.column)}"
         kind = target.column.type_name
-        low = "" if self.low is None else f"{column} > {args.add(self.low, kind)} AND "
-        high = "" if self.high is None else f"{column} <= {args.add(self.high, kind)} AND "
+        low = "" if self.low is None else f"{column} {GREATER} {args.add(self.low, kind)} AND "
+        high = "" if self.high is None else f"{column} {AT_MOST} {args.add(self.high, kind)} AND "
         return low + high
 
 
@@ -143,10 +160,12 @@ class Tids:
 
     def narrow(self, target: Target, args: Args) -> str:
         """Return the condition of this slice, the expired predicate included."""
+        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+
+    def limits(self, target: Target, args: Args) -> str:
+        """Return the slice's own limits."""
         places = args.add(list(self.tids), "tid[]")
-        return (
-            f"{target.table.reference}.ctid = ANY({places}) AND ({target.condition(args)}) IS TRUE"
-        )
+        return f"{target.table.reference}.ctid {EQUAL} ANY({places})"
 
 
 Slice = TidRange | KeyRange | Tids
@@ -173,7 +192,7 @@ def delete_skip_locked(target: Target, part: Slice) -> Statement:
         f"WHERE {part.narrow(target, args)} FOR UPDATE OF {reference} SKIP LOCKED"
     )
     return Statement(
-        f"DELETE FROM {target.table.source} WHERE {reference}.ctid = ANY(ARRAY({free})) "
+        f"DELETE FROM {target.table.source} WHERE {reference}.ctid {EQUAL} ANY(ARRAY({free})) "
         f"AND ({target.condition(args)}) IS TRUE",
         tuple(args),
     )
@@ -195,7 +214,7 @@ def count(target: Target, part: Slice | None = None, *, limit: int) -> Statement
     args = Args()
     condition = part.narrow(target, args) if part else target.condition(args)
     return Statement(
-        f"SELECT count(*) FROM (SELECT 1 FROM {target.table.source} WHERE {condition} "
+        f"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {target.table.source} WHERE {condition} "
         f"LIMIT {args.add(limit, 'bigint')}) AS bounded",
         tuple(args),
     )
@@ -211,6 +230,22 @@ def places(target: Target, part: Slice, *, limit: int) -> Statement:
     )
 
 
+def places_unjudged(target: Target, part: TidRange | Tids, *, limit: int) -> Statement:
+    """Return the places of all rows of a slice, expired or not: nothing of theirs is read."""
+    args = Args()
+    return Statement(
+        f"SELECT {target.table.reference}.ctid FROM {target.table.source} "
+        f"WHERE {part.limits(target, args)} LIMIT {args.add(limit, 'bigint')}",
+        tuple(args),
+    )
+
+
+def _value(target: Target) -> str:
+    """Return the column as its base type: the driver looks any other type up in the catalogues."""
+    column = target.column
+    return f"{target.table.reference}.{quote(column.column)}::{builtin(column.type_name)}"
+
+
 def probe(target: Target, low: Key | None, rows: int) -> Statement:
     """Return the column's values of the ``rows``-th and the next row above ``low``.
 
@@ -220,7 +255,7 @@ def probe(target: Target, low: Key | None, rows: int) -> Statement:
     column = f"{target.table.reference}.{quote(target.column.column)}"
     limits = KeyRange(low, None).limits(target, args)
     return Statement(
-        f"SELECT {column} FROM {target.table.source} "
+        f"SELECT {_value(target)} FROM {target.table.source} "
         f"WHERE {limits}{target.expired.range(args, target.table.reference)} "
         f"ORDER BY {column} OFFSET {args.add(max(rows - 1, 0), 'bigint')} LIMIT 2",
         tuple(args),
@@ -232,9 +267,9 @@ def value_before(target: Target, low: Key | None, value: Key) -> Statement:
     args = Args()
     column = f"{target.table.reference}.{quote(target.column.column)}"
     limits = KeyRange(low, None).limits(target, args)
-    below = f"{column} < {args.add(value, target.column.type_name)}"
+    below = f"{column} {LESS} {args.add(value, target.column.type_name)}"
     return Statement(
-        f"SELECT {column} FROM {target.table.source} WHERE {limits}{below} "
+        f"SELECT {_value(target)} FROM {target.table.source} WHERE {limits}{below} "
         f"AND {target.expired.range(args, target.table.reference)} "
         f"ORDER BY {column} DESC LIMIT 1",
         tuple(args),
@@ -255,14 +290,15 @@ def sample(target: Target, *, percent: float, limit: int, values: bool) -> State
     """Look at up to ``limit`` rows: how many, how many are expired, and the column's values."""
     args = Args()
     table = target.table
-    column = f"{table.reference}.{quote(target.column.column)}" if values else "NULL"
+    value = _value(target) if values else "NULL"
     thinned = (
-        f" TABLESAMPLE SYSTEM ({args.add(percent, 'real')})" if percent < 100 else ""  # noqa: PLR2004 - the whole
+        f" TABLESAMPLE pg_catalog.system ({args.add(percent, 'real')})" if percent < 100 else ""  # noqa: PLR2004 - the whole
     )
     return Statement(
-        "SELECT count(*) AS rows, count(*) FILTER (WHERE expired) AS expired, "
-        f"{'array_agg(value)' if values else 'NULL'} AS values "
-        f"FROM (SELECT {column} AS value, ({target.condition(args)}) IS TRUE AS expired "
+        "SELECT pg_catalog.count(*) AS rows, "
+        "pg_catalog.count(*) FILTER (WHERE expired) AS expired, "
+        f"{'pg_catalog.array_agg(value)' if values else 'NULL'} AS values "
+        f"FROM (SELECT {value} AS value, ({target.condition(args)}) IS TRUE AS expired "
         f"FROM {table.source}{thinned} LIMIT {args.add(limit, 'bigint')}) AS sampled",
         tuple(args),
     )
@@ -285,13 +321,19 @@ def row_key(target: Target, tid: Tid, key_columns: tuple[str, ...]) -> Statement
     args = Args()
     table = target.table
     named = [
-        f"{args.add(f'{name}=', 'text')} || coalesce({table.reference}.{quote(name)}::text, 'null')"
+        f"{args.add(f'{name}=', 'text')} {CONCATENATED} "
+        f"coalesce({table.reference}.{quote(name)}::pg_catalog.text, 'null')"
         for name in key_columns
     ]
-    key = f"concat_ws(', ', {', '.join(named)})" if named else f"'ctid=' || {table.reference}.ctid"
+    key = (
+        f"pg_catalog.concat_ws(', ', {', '.join(named)})"
+        if named
+        else f"pg_catalog.concat('ctid=', {table.reference}.ctid)"
+    )
     place = args.add(tid, "tid")
     return Statement(
-        f"SELECT {key} FROM {table.source} WHERE {table.reference}.ctid = {place}", tuple(args)
+        f"SELECT {key} FROM {table.source} WHERE {table.reference}.ctid {EQUAL} {place}",
+        tuple(args),
     )
 
 

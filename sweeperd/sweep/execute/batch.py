@@ -165,8 +165,3 @@ async def delete_slice(
     if target.two_steps or skip_locked:
         skipped = await fetchval(connection, sql.count(target, part, limit=limit))
     return rows, skipped
-
-
-async def rows_of(connection: Connection, target: Target, part: Slice, limit: int) -> list[sql.Tid]:
-    """Return the places of a slice's expired rows."""
-    return [row[0] for row in await fetch(connection, sql.places(target, part, limit=limit))]

@@ -10,13 +10,14 @@ import asyncpg
 
 from sweeperd.log.safe_text import bounded
 from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.rows import Slice, Target, Tid, Tids
+from sweeperd.postgres.sql.rows import KeyRange, Slice, Target, Tid, Tids
 from sweeperd.postgres.sqlstate import Fault, classify, describe
-from sweeperd.postgres.transaction import Connection, fetchval, reading
-from sweeperd.sweep.execute.batch import BatchTimeoutError, TooManyRowsError, rows_of
+from sweeperd.postgres.transaction import Connection, fetch, fetchval, reading_rows
+from sweeperd.sweep.execute.batch import BatchTimeoutError, TooManyRowsError
 from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.outcome.report import RunEndError
+from sweeperd.sweep.survey.frame import table_frame
 
 # A table that refuses this many rows one after the other refuses them all.
 _MOST_IN_A_ROW: Final = 100
@@ -37,6 +38,7 @@ class Bisection:
         self._target = target
         self._session = session
         self._fence = fence
+        self._frame = table_frame(run.sweep, search_path=run.limits.frame.search_path)
 
     async def delete(self, part: Slice, lane: str, limit: int) -> int | None:
         """Delete what can go of a slice, at most ``limit`` rows.
@@ -47,15 +49,13 @@ class Bisection:
         Raises:
             RunEndError: Each row is refused, or the run must end.
         """
-        connection = await self._session.get()
-        # without the operator's where, which may be what raises
-        bare = replace(self._target, where=None)
-        async with reading(connection):
-            places = await rows_of(connection, bare, part, _MOST_PLACES)
+        places = await self._places(part)
         before = self._run.report.deleted_count
         locked = 0
         todo: list[list[Tid]] = [places] if places else []
+        # Each turn takes one list away, or halves it: twice the rows minus the lists falls.
         while todo:
+            self._run.turns.turn(lane, part)
             tids = todo.pop()
             await self._run.gate()
             allowed = limit - (self._run.report.deleted_count - before)
@@ -72,6 +72,26 @@ class Bisection:
             else:
                 locked += 1
         return locked
+
+    async def _places(self, part: Slice) -> list[Tid]:
+        """Return the places of the rows that may be deleted.
+
+        The operator's ``where`` and ``condition`` may be what raises: the first is left out, and
+        where the second raises, too, all rows of the slice are returned.
+        """
+        bare = replace(self._target, where=None)
+        try:
+            return await self._read_places(sql.places(bare, part, limit=_MOST_PLACES))
+        except asyncpg.PostgresError as error:
+            if classify(error) is not Fault.ROW or isinstance(part, KeyRange):
+                raise
+        return await self._read_places(sql.places_unjudged(bare, part, limit=_MOST_PLACES))
+
+    async def _read_places(self, statement: sql.Statement) -> list[Tid]:
+        connection = await self._session.get()
+        self._run.turns.statement()
+        async with reading_rows(connection, self._frame):
+            return [row[0] for row in await fetch(connection, statement)]
 
     async def _try(self, tids: list[Tid], lane: str) -> Exception | None:
         """Delete rows as one batch; return the error when one of them is in the way."""
@@ -128,7 +148,7 @@ class Bisection:
         connection = await self._session.get()
         for columns in (self._run.key_columns, ()):
             try:
-                async with reading(connection):
+                async with reading_rows(connection, self._frame):
                     key = await fetchval(connection, sql.row_key(self._target, tid, columns))
             except (asyncpg.PostgresError, ValueError) as error:
                 if isinstance(error, asyncpg.PostgresError) and classify(error) is not Fault.ROW:

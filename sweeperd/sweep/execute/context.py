@@ -17,6 +17,8 @@ from sweeperd.postgres.sql.rows import Slice, Table, Target
 from sweeperd.postgres.transaction import CommitUnknownError, Connection
 from sweeperd.sweep.archive.base import Archive, NoArchive
 from sweeperd.sweep.execute.batch import BatchLimits, Deleted, Work, delete_slice, run_batch
+from sweeperd.sweep.execute.turns import Turns
+from sweeperd.sweep.guards.gate import Gate
 from sweeperd.sweep.outcome.report import Listener, Report, RunEndError
 from sweeperd.sweep.survey.identity import Identity
 
@@ -30,6 +32,8 @@ class Run:
         table: The swept table's qualified, quoted name; part of every fence's key.
         gone: Rows deleted by table, since anybody looked at what they left behind.
         skip_locked: A lock conflict was met: for the rest of the run nobody is waited for.
+        hold_gate: Asked before each batch whether the sweep is held; None where nothing may.
+        turns: Ends the run when one of its loops spins.
     """
 
     sweep: SweepConfig
@@ -46,12 +50,14 @@ class Run:
     lockable: bool = True
     identity: Identity = field(default_factory=Identity)
     archive: Archive = field(default_factory=NoArchive)
+    hold_gate: Gate | None = None
     skip_locked: bool = False
     blocked: RunEndError | None = None
     refused_in_a_row: int = 0
     locked_rows: dict[str, int] = field(default_factory=dict)
     refused_rows: int = 0
     gone: dict[Table, int] = field(default_factory=dict)
+    turns: Turns = field(default_factory=Turns)
     _touched: dict[Connection, Counter[Table]] = field(default_factory=dict)
     _reserved: int = 0
     _next_start: float = 0.0
@@ -65,6 +71,7 @@ class Run:
         """
         self.check()
         while (ahead := self._next_start - self.clock.elapsed()) > 0:
+            self.turns.turn(self._why)
             await self.wait(self._why, ahead)
             self.check()
 
@@ -77,6 +84,8 @@ class Run:
     def check_time(self) -> None:
         """Raise RunEndError when the run was stopped or its window closed."""
         if self.stop.is_set():
+            if self.hold_gate is not None:
+                self.hold_gate.check()  # the daemon stops a run whose sweep is held
             raise RunEndError("stopped", "asked to stop")
         if self.sweep.window and not self.sweep.window.contains(self.clock.now()):
             raise RunEndError("capped", f"the window {self.sweep.window} closed")
@@ -110,6 +119,13 @@ class Run:
 
     async def batch(self, connection: Connection, fence: int, work: Work) -> Deleted:
         """Run ``work`` as one batch of this run; see `run_batch`."""
+        self.turns.statement()
+        if self.hold_gate is None:
+            return await self._batch(connection, fence, work)
+        async with self.hold_gate.batch():
+            return await self._batch(connection, fence, work)
+
+    async def _batch(self, connection: Connection, fence: int, work: Work) -> Deleted:
         self._touched[connection] = Counter()
         self.archive.begin(connection)
         try:
@@ -189,6 +205,7 @@ class Run:
 
     async def wait(self, reason: str, seconds: float) -> None:
         """Wait outside any transaction; a stop ends the wait."""
+        self.turns.wait()
         self.listener("waiting", reason=reason, seconds=seconds)
         begun = self.clock.elapsed()
         waits = {
@@ -210,3 +227,10 @@ class Run:
             lanes.pop(lane, None)
         else:
             lanes[lane] = cursor
+
+    def forget_lanes(self) -> None:
+        """Drop all cursors at the end of a whole pass: the next begins with all rows.
+
+        Other numbers of workers leave cursors of lanes that no longer exist.
+        """
+        self.report.memory.pop("lanes", None)

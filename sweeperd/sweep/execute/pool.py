@@ -45,6 +45,10 @@ class Crew:
             async with AsyncExitStack() as stack:
                 sessions = [session]
                 for _ in range(min(self._run.sweep.workers, len(self._todo)) - 1):
+                    # who holds a connection must not wait for a second one: runs that did so
+                    # would wait for one another for ever
+                    if not self._run.database.has_free_slot:
+                        break
                     extra = await stack.enter_async_context(Session(self._run.database))
                     extra.join(self._run)
                     sessions.append(extra)
@@ -67,7 +71,10 @@ class Crew:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _work(self, session: Session) -> None:
+        # A leaf is taken up again after a switch only, which happens twice at most: from what
+        # statistics told to the other strategy, and from index to heap for a shared value.
         while self._todo:
+            self._run.turns.turn("lanes", len(self._todo))
             choice, lane = self._todo.popleft()
             try:
                 await Worker(self._run, lane, session, choice.second_look).drive()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
 
@@ -19,9 +21,10 @@ from sweeperd.postgres.transaction import (
 )
 from sweeperd.sweep.execute.backoff import Backoff
 from sweeperd.sweep.execute.context import Run
-from sweeperd.sweep.outcome.report import RunEndError
+from sweeperd.sweep.outcome.report import Listener, Report, RunEndError
 
 _STATUS_TRIES: Final = 20
+_SHORT_WAIT: Final = 1.0  # seconds; a shorter wait for a connection is not worth a word
 
 
 class Session:
@@ -40,6 +43,43 @@ class Session:
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._database.slot())
         return self
+
+    @classmethod
+    @asynccontextmanager
+    async def lent(
+        cls, database: Database, stop: asyncio.Event, report: Report, listener: Listener
+    ) -> AsyncIterator[Session | None]:
+        """Wait for a connection of the database's, in turn; None when ``stop`` is set meanwhile.
+
+        A long wait is told once, with the key that decides how many there are.
+        """
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        session = cls(database)
+        entering = asyncio.ensure_future(session.__aenter__())
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            waits = {entering, stopping}
+            await asyncio.wait(waits, timeout=_SHORT_WAIT, return_when=asyncio.FIRST_COMPLETED)
+            if not entering.done() and not stop.is_set():
+                most = database.config.max_connections
+                listener(
+                    "sweep_waits",
+                    reason=f"all {most} connections of database {database.name} are in use "
+                    f"(max_connections = {most})",
+                )
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            waited = loop.time() - begun
+            if waited >= _SHORT_WAIT:
+                report.waited_seconds["max_connections"] = waited
+            yield session if entering.done() else None
+        finally:
+            stopping.cancel()
+            if not entering.done():
+                entering.cancel()
+            await asyncio.gather(entering, stopping, return_exceptions=True)
+            if not entering.cancelled():
+                await session.__aexit__(None, None, None)
 
     async def __aexit__(
         self,
@@ -78,7 +118,8 @@ class Session:
 
     async def _again(self, run: Run) -> Connection:
         backoff, lost = Backoff(), False
-        while True:
+        while True:  # each turn that fails waits
+            run.turns.turn("connect", self._database.name)
             try:
                 connection = self._connection = await self._database.connect()
                 await _same_system(connection, run)
@@ -125,5 +166,5 @@ async def _same_system(connection: Connection, run: Run) -> None:
             "held",
             f"database {run.database.name} came back as another system "
             f"({now.system_identifier}, was {known}): a restore, or another server",
-            kind="system",
+            kinds=("system",),
         )

@@ -61,7 +61,9 @@ class Worker:
             RunEndError: The run must end.
             SwitchError: The leaf is better swept by another strategy.
         """
+        # Each turn moves the lane, makes the batch smaller, tries its slices one by one, or waits.
         while not self._finished:
+            self._run.turns.turn(self._lane.name, self._lane.position)
             await self._run.gate()
             with self._run.allowance() as rows:
                 if rows < 1:  # another lane holds the rest of max_rows
@@ -72,7 +74,6 @@ class Worker:
         await self._leftovers.retry()
 
     async def _step(self, rows: int) -> None:
-        before = self._lane.mark()
         self._piece, self._pieces = None, []
         try:
             connection = await self._session.get()
@@ -80,23 +81,27 @@ class Worker:
         except (RunEndError, SwitchError):
             raise
         except CommitUnknownError as error:
-            await self._settle_commit(error, before)
+            await self._settle_commit(error)
         except Exception as error:  # noqa: BLE001 - each is classified, none is swallowed
-            self._lane.reset(before)
+            self._run.turns.rolled_back(self._lane.name, self._lane.position)
             await self._react(error, rows)
         else:
             self._commit(done)
 
     def _work(self, rows: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 - batch.Work
-        """Delete one slice, or as many small ones as fit into a batch."""
+        """Delete one slice, or as many small ones as fit into a batch; the lane stays."""
 
         async def work(connection: Connection) -> tuple[int, int]:
             gone = locked = 0
             size = self._size.units(rows)
+            position = self._lane.position
             while gone < rows:
-                piece = self._piece = await self._lane.next(connection, size, rows - gone)
+                self._run.turns.turn(self._lane.name, position)
+                piece = await self._lane.next(connection, position, size, rows - gone)
+                self._piece = piece
                 if piece is None:
                     break
+                self._run.turns.statement()
                 deleted, held = await self._run.delete(
                     connection, piece.target, piece.part, rows - gone, skip_locked=self._skipping
                 )
@@ -104,7 +109,8 @@ class Worker:
                 gone, locked, size = gone + deleted, locked + held, size - piece.units
                 if piece.last or self._alone or size < self._lane.least_joined:
                     break
-                self._lane.advance(piece)
+                self._run.turns.moved(self._lane.name, position, piece.end)
+                position = piece.end
             self._in_doubt = Deleted(gone, locked, 0.0, cancelled=False)
             return gone, locked
 
@@ -150,8 +156,15 @@ class Worker:
         return sum(piece.units for piece, _ in self._pieces)
 
     def _advance(self, piece: Piece) -> None:
+        """Move behind a slice that is done.
+
+        Raises:
+            RunEndError: It does not end behind where the lane is, by a bug.
+        """
+        before = self._lane.position
         self._lane.advance(piece)
         self._finished = piece.last
+        self._run.turns.moved(self._lane.name, before, self._lane.position)
         self._run.remember(self._lane.name, self._lane.cursor())
         self._keep_size()
 
@@ -195,34 +208,38 @@ class Worker:
         self._size.too_many(piece.units if piece else 1, rows)
 
     async def _react_to_fault(self, error: Exception, fault: Fault, rows: int) -> None:
+        if fault is Fault.LOCK:
+            await self._react_to_lock(error, rows)
+        elif fault is Fault.ROW:
+            await self._bisect(error, rows)
+        else:
+            await self._react_to_server(error, fault)
+
+    async def _react_to_server(self, error: Exception, fault: Fault) -> None:
+        """React to a server or a connection that is unwell; the slice is not at fault.
+
+        Raises:
+            RunEndError: This sweep cannot continue.
+        """
         run = self._run
         if fault is Fault.LOST:
             await self._session.drop()
-            self._retries += 1
-            if self._retries > 1:
-                await run.throttle(
-                    f"the connection is lost again and again: {describe(error)}",
-                    self._backoff.next(),
-                )
+            await self._after_loss(f"the connection ({describe(error)})")
         elif fault is Fault.RETRY and self._retries < _RETRIES:
             self._retries += 1
             await run.wait("retry", self._backoff.next() / 10)
-        elif fault is Fault.LOCK:
-            await self._react_to_lock(rows)
-        elif fault is Fault.ROW:
-            await self._bisect(rows)
         elif fault in {Fault.THROTTLE, Fault.RETRY}:
             await run.throttle(describe(error), self._backoff.next())
         else:
             raise RunEndError("failed", describe(error)) from error
 
-    async def _react_to_lock(self, rows: int) -> None:
+    async def _react_to_lock(self, error: Exception, rows: int) -> None:
         """First conflict: wait for nobody from now on. A lock on the table itself: throttle."""
         if await self._table_is_locked():
             name = self._table.quoted
             await self._run.throttle(f"table {name} is locked", self._backoff.next())
         elif self._skipping or not self._run.lockable:
-            await self._bisect(rows)
+            await self._bisect(error, rows)
         elif self._run.skip_locked:
             await self._smaller("rows are locked by others")
         else:
@@ -254,11 +271,15 @@ class Worker:
         else:
             await self._run.throttle(reason, self._backoff.next())
 
-    async def _bisect(self, rows: int) -> None:
-        """Find the rows that the database refuses, step over them, delete the others."""
+    async def _bisect(self, error: Exception, rows: int) -> None:
+        """Find the rows that the database refuses, step over them, delete the others.
+
+        Raises:
+            RunEndError: The error is no row's: without a slice there is nothing to halve.
+        """
         piece = self._piece
         if piece is None:
-            return
+            raise RunEndError("failed", describe(error)) from error
         if not self._lane.has_places:
             if self._size.pace.size > 1:
                 self._size.pace.halve()
@@ -272,17 +293,36 @@ class Worker:
             locked = await bisection.delete(piece.part, self._lane.name, rows)
         except RunEndError:
             raise
-        except Exception as error:  # noqa: BLE001 - classified like any batch's
-            await self._react(error, rows)
-            return
-        if locked is not None:
-            self._leftovers.note(piece, locked)
-            self._advance(piece)
+        except CommitUnknownError as lost:
+            await self._after_lost_commit(lost)
+        except Exception as failed:  # noqa: BLE001 - classified like any batch's
+            await self._react_to_bisection(failed)
+        else:
+            if locked is not None:
+                self._leftovers.note(piece, locked)
+                self._advance(piece)
 
-    async def _settle_commit(self, lost: CommitUnknownError, before: object) -> None:
+    async def _react_to_bisection(self, error: Exception) -> None:
+        """React to what ended a bisection; the slice is tried again, but never from in here.
+
+        Raises:
+            RunEndError: Nothing can be changed about it.
+        """
+        fault = classify(error)
+        if isinstance(error, FenceTakenError):
+            raise RunEndError("yielded", "another instance sweeps here") from error
+        if isinstance(error, BatchTimeoutError) or fault is Fault.TIMEOUT:
+            await self._smaller("a batch took longer than its time even with one row")
+        elif fault is Fault.LOCK:
+            await self._run.throttle(describe(error), self._backoff.next())
+        elif fault is Fault.ROW:
+            raise RunEndError("failed", describe(error)) from error
+        else:
+            await self._react_to_server(error, fault)
+
+    async def _settle_commit(self, lost: CommitUnknownError) -> None:
         """Count a batch whose COMMIT was not answered only if the server says so."""
         if lost.cancelled:  # the run's time is over: nothing may be waited for any more
-            self._lane.reset(before)
             self._run.report.warn(_UNKNOWN)
             raise asyncio.CancelledError
         committed = await self._session.was_committed(lost, self._run)
@@ -290,6 +330,20 @@ class Worker:
             self._run.count(self._in_doubt, self._lane.name)
             self._pass()
             return
-        self._lane.reset(before)
         if committed is None:
             self._run.report.warn(_UNKNOWN)
+        await self._after_loss("the answer to COMMIT")
+
+    async def _after_lost_commit(self, lost: CommitUnknownError) -> None:
+        """React to a COMMIT of a bisection without an answer: its slice is looked at again."""
+        self._run.report.warn(_UNKNOWN)
+        if lost.cancelled:
+            raise asyncio.CancelledError
+        await self._session.drop()
+        await self._after_loss("the answer to COMMIT")
+
+    async def _after_loss(self, what: str) -> None:
+        """Try again at once after a first loss; wait after each further one."""
+        self._retries += 1
+        if self._retries > 1:
+            await self._run.throttle(f"{what} is lost again and again", self._backoff.next())

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Final
 
 from sweeperd.config.models import DatabaseConfig, SweepConfig
 from sweeperd.sweep.guards.holds import fraction_hold, history_holds, jump_hold
-from sweeperd.sweep.outcome.report import HELD_FOR
 from sweeperd.sweep.survey.facts import Facts
 from sweeperd.sweep.survey.survey import Survey
 
 Doubts = dict[str, str]
+
+# each kind of reason with the key that tunes its guard, where there is one
+GUARD_KEYS: Final[dict[str, str | None]] = {
+    "clock": "max_clock_skew",
+    "cutoff": "max_clock_skew",
+    "elapsed": "max_clock_skew",
+    "fraction": "max_fraction",
+    "jump": "max_jump",
+    "oid": None,
+    "state": None,
+    "survivors": None,
+    "system": None,
+    "wal": None,
+    "xid": None,
+    "zone": "column_timezone",
+}
 
 
 def doubts(
     sweep: SweepConfig, database: DatabaseConfig, found: Survey, memory: Mapping[str, Any]
 ) -> Doubts:
     """Return why a run must be held, by kind; nothing when it may go."""
-    last = Facts.from_json(memory.get("guard"))
+    try:
+        last = Facts.from_json(memory.get("guard"))
+    except ValueError as error:
+        return {"state": f"what the last run left for the guards cannot be read: {error}"}
     found_doubts = {
         "clock": found.clock_hold,
+        "zone": found.zone_hold,
         **history_holds(found.facts, last, database.max_clock_skew),
         "survivors": _survivors(found, last),
         "fraction": fraction_hold(found.expired_share, sweep.max_fraction),
@@ -29,15 +48,9 @@ def doubts(
     return {kind: reason for kind, reason in found_doubts.items() if reason is not None}
 
 
-def still_held(found: Doubts, memory: Mapping[str, Any], *, release: bool) -> Doubts:
-    """Return the doubts that a release does not let go: those that arose after the hold.
-
-    Whoever releases at once, without a hold that told them, lets all of them go.
-    """
-    if not release:
-        return found
-    told = memory.get(HELD_FOR)
-    return {} if told is None else {kind: why for kind, why in found.items() if kind not in told}
+def still_held(found: Doubts, released: Collection[str]) -> Doubts:
+    """Return the doubts that a release does not pass: those that its hold did not tell of."""
+    return {kind: why for kind, why in found.items() if kind not in released}
 
 
 def _survivors(found: Survey, last: Facts | None) -> str | None:

@@ -7,8 +7,9 @@ from typing import Final
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.catalog import Server
+from sweeperd.sweep.lanes.blocks import block_range
 from sweeperd.sweep.lanes.chain import ChainLane
-from sweeperd.sweep.lanes.heap import HeapLane, share
+from sweeperd.sweep.lanes.heap import HeapLane
 from sweeperd.sweep.lanes.index import IndexLane
 from sweeperd.sweep.lanes.lane import Lane
 from sweeperd.sweep.plan.strategy import TINY_BLOCKS, Choice, read_budget
@@ -56,14 +57,13 @@ def _heap_lane(
 ) -> HeapLane:
     number, parts = part
     name = f"{leaf.relation.oid}:heap:{number}/{parts}"
-    cursor = saved.get(name)
     known = leaf.relation
     return HeapLane(
         name,
         leaf.target,
-        share(leaf.blocks, number, parts),
+        block_range(leaf.blocks, number, parts),
         block_size=server.block_size,
         rows_per_block=max(known.tuples, 0.0) / known.pages if known.pages else 0.0,
         read_budget=read_budget(leaf, server),
-        cursor=cursor if isinstance(cursor, list) else None,
+        cursor=saved.get(name),
     )

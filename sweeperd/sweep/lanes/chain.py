@@ -5,12 +5,28 @@ One COMMIT per leaf would be most of the cost of a table of many small partition
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from sweeperd.postgres.sql.rows import Target
+from sweeperd.postgres.sql.rows import Target, Tid
 from sweeperd.postgres.transaction import Connection
+from sweeperd.sweep.lanes.blocks import pointers_of
 from sweeperd.sweep.lanes.heap import HeapLane
 from sweeperd.sweep.lanes.lane import Piece
+
+
+@dataclass(frozen=True)
+class ChainPosition:
+    """A position in one of several heaps; they are ordered as the chain has them.
+
+    Attributes:
+        index: The heap's place in the chain; their number at the end of the chain.
+        tid: The position in that heap.
+    """
+
+    index: int
+    tid: Tid
 
 
 class ChainLane:
@@ -18,67 +34,92 @@ class ChainLane:
 
     Args:
         name: Names the lane in the saved state and the fence.
-        links: The heaps' lanes, in order; at least one. Each is named by its heap.
-        cursor: Saved cursor of an earlier run: a link's name and its cursor.
+        links: The heaps' lanes, in order; at least one. Each is named by its heap and may be
+            empty. Their own cursors are not used.
+        cursor: Saved cursor of an earlier run: a link's name, its cursor, and a digest of the
+            links up to it.
     """
 
     strategy = "heap"
     has_places = True
     read_budget: float | None = None
 
-    def __init__(self, name: str, links: list[HeapLane], cursor: Any = None) -> None:  # noqa: ANN401 - JSON
+    def __init__(self, name: str, links: Sequence[HeapLane], cursor: object = None) -> None:
         self.name = name
-        self._links = links
-        self._at = 0
+        self._links = tuple(links)
         self.first_size = self.least_joined = links[0].first_size
-        self.largest_size = sum(link.largest_size for link in links)
+        self.largest_size = pointers_of([link.blocks for link in links])
         self.units_per_block = links[0].units_per_block
         self.density = max(link.density for link in links)
-        if isinstance(cursor, list):
-            names = [link.name for link in links]
-            self._at = names.index(cursor[0]) if cursor[0] in names else 0
-            if self._at and len(cursor) > 1:
-                links[self._at].resume(cursor[1])
+        self._start = self._first_from(0)
+        self.position = self._resumed(cursor)
 
     @property
     def target(self) -> Target:
-        """What goes from the heap at hand."""
-        return self._link.target
+        """What is deleted from the heap at the position; of the last heap at the end."""
+        return self._links[min(self.position.index, len(self._links) - 1)].target
 
-    @property
-    def _link(self) -> HeapLane:
-        return self._links[min(self._at, len(self._links) - 1)]
-
-    async def next(self, connection: Connection, size: int, rows: int) -> Piece | None:
-        """Return the next slice; it lies in one heap."""
-        while self._at < len(self._links):
-            piece = await self._link.next(connection, size, rows)
-            if piece is not None:
-                final = piece.last and self._at == len(self._links) - 1
-                return Piece(piece.target, piece.part, piece.units, last=final)
-            self._at += 1
-        return None
+    async def next(
+        self,
+        connection: Connection,  # noqa: ARG002 - the protocol's
+        position: ChainPosition,
+        size: int,
+        rows: int,
+    ) -> Piece | None:
+        """Return the slice at a position; it lies in one heap. Empty heaps are passed."""
+        here = self._settled(position)
+        if here.index == len(self._links):
+            return None
+        piece = self._links[here.index].slice_at(here.tid, size, rows)
+        if piece is None:
+            return None
+        end = self._settled(ChainPosition(here.index, piece.end))
+        return replace(piece, last=end.index == len(self._links), end=end)
 
     def advance(self, piece: Piece) -> None:
         """Move behind a slice; it may lie in a later heap than the one at hand."""
-        while self._link.target != piece.target:
-            self._at += 1
-        self._link.advance(piece)
+        self.position = piece.end
 
-    def mark(self) -> tuple[int, Any]:
-        """Return the position."""
-        return self._at, self._link.mark()
-
-    def reset(self, mark: tuple[int, Any]) -> None:
-        """Go back; the heaps in between begin anew."""
-        at, inner = mark
-        for link in self._links[at + 1 : self._at + 1]:
-            link.reset(link.start)
-        self._at = at
-        self._link.reset(inner)
-
-    def cursor(self) -> Any:  # noqa: ANN401 - JSON
-        """Return the heap at hand and its cursor; None at the end."""
-        if self._at >= len(self._links):
+    def cursor(self) -> list[object] | None:
+        """Return the heap at hand, its cursor, and what it rests on; None at start and end."""
+        at = self.position
+        if at == self._start or at.index == len(self._links):
             return None
-        return [self._link.name, self._link.cursor()]
+        link = self._links[at.index]
+        return [link.name, link.blocks.saved(at.tid), self._digest(at.index)]
+
+    def _settled(self, position: ChainPosition) -> ChainPosition:
+        """Return the position itself, or the start of the next heap with a block behind it."""
+        if position.index >= len(self._links):
+            return ChainPosition(len(self._links), (0, 0))
+        if not self._links[position.index].blocks.is_end(position.tid):
+            return position
+        return self._first_from(position.index + 1)
+
+    def _first_from(self, index: int) -> ChainPosition:
+        for at in range(index, len(self._links)):
+            blocks = self._links[at].blocks
+            if not blocks.is_end(blocks.start):
+                return ChainPosition(at, blocks.start)
+        return ChainPosition(len(self._links), (0, 0))
+
+    def _resumed(self, cursor: object) -> ChainPosition:
+        """Return the position of a saved cursor.
+
+        The start, when its heap is not in this chain, or when other heaps lie before it than
+        when it was saved: those would be left out.
+        """
+        if not isinstance(cursor, list) or len(cursor) != 3:  # noqa: PLR2004 - see `cursor`
+            return self._start
+        names = [link.name for link in self._links]
+        if cursor[0] not in names:
+            return self._start
+        index = names.index(cursor[0])
+        if cursor[2] != self._digest(index):
+            return self._start
+        return self._settled(ChainPosition(index, self._links[index].blocks.resumed(cursor[1])))
+
+    def _digest(self, index: int) -> str:
+        """Return a digest of the names of the heaps up to one."""
+        names = "\n".join(link.name for link in self._links[: index + 1])
+        return hashlib.sha256(names.encode()).hexdigest()[:16]

@@ -6,11 +6,11 @@ a range of n of them can never hold more than n rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from sweeperd.postgres.sql.rows import Target, Tid, TidRange
+from sweeperd.postgres.sql.rows import Target, Tid
 from sweeperd.postgres.transaction import Connection
+from sweeperd.sweep.lanes.blocks import Blocks, pointers_of
 from sweeperd.sweep.lanes.lane import NEVER_JOINED, Piece
 
 _PAGE_HEADER: Final = 24
@@ -50,59 +50,40 @@ class HeapLane:
         block_size: int,
         rows_per_block: float = 0.0,
         read_budget: float | None = None,
-        cursor: Sequence[int] | None = None,
+        cursor: object = None,
     ) -> None:
         self.name = name
         self.target = target
-        self.first, self.end = blocks
         self.read_budget = read_budget
         self.units_per_block = pointers_per_page(block_size)
+        self.blocks = Blocks(*blocks, self.units_per_block)
         self.density = rows_per_block / self.units_per_block
         self.first_size = _FIRST_BLOCKS * self.units_per_block
-        self.largest_size = max(self.end - self.first, 1) * self.units_per_block
-        self.start: Tid = (self.first, 0)
-        self._position: Tid = self.start
-        self.resume(cursor)
+        self.largest_size = pointers_of([self.blocks])
+        self.position: Tid = self.blocks.resumed(cursor)
 
-    def resume(self, cursor: Sequence[int] | None) -> None:
-        """Go on at a saved cursor, if it lies in this lane."""
-        if cursor and self.start < tuple(cursor) < (self.end, 0):
-            self._position = (int(cursor[0]), int(cursor[1]))
-
-    async def next(self, connection: Connection, size: int, rows: int) -> Piece | None:  # noqa: ARG002 - the protocol's
-        """Return the next range; whole blocks unless a batch must be smaller than one."""
-        block, offset = self._position
-        if block >= self.end:
+    def slice_at(self, position: Tid, size: int, rows: int) -> Piece | None:
+        """Return the range at a position of this heap; None at its end."""
+        part = self.blocks.slice_at(position, size, rows)
+        if part is None:
             return None
-        blocks = size // self.units_per_block
-        if blocks >= 1 and (rows >= self.units_per_block or offset == 0):
-            high: Tid = (min(block + blocks, self.end), 0)
-        else:
-            after = max(offset, 1) + max(size, 1)
-            high = (block, after) if after <= self.units_per_block else (block + 1, 0)
-        units = (high[0] - block) * self.units_per_block + high[1] - offset
-        part = TidRange(self._position, high)
-        return Piece(self.target, part, max(units, 1), last=high[0] >= self.end)
+        units, last = self.blocks.units(part), self.blocks.is_end(part.high)
+        return Piece(self.target, part, units, last=last, end=part.high)
+
+    async def next(
+        self,
+        connection: Connection,  # noqa: ARG002 - the protocol's
+        position: Tid,
+        size: int,
+        rows: int,
+    ) -> Piece | None:
+        """Return the range at a position; whole blocks unless a batch must be smaller than one."""
+        return self.slice_at(position, size, rows)
 
     def advance(self, piece: Piece) -> None:
         """Move behind a range."""
-        if isinstance(piece.part, TidRange):
-            self._position = piece.part.high
+        self.position = piece.end
 
-    def mark(self) -> Tid:
-        """Return the position."""
-        return self._position
-
-    def reset(self, mark: Tid) -> None:
-        """Go back."""
-        self._position = mark
-
-    def cursor(self) -> Any:  # noqa: ANN401 - JSON
-        """Return the position as [block, offset]; None at the start or the end."""
-        done = self._position[0] >= self.end or self._position == self.start
-        return None if done else list(self._position)
-
-
-def share(blocks: int, number: int, of: int) -> tuple[int, int]:
-    """Return lane ``number``'s share of the blocks when there are ``of`` lanes."""
-    return blocks * number // of, blocks * (number + 1) // of
+    def cursor(self) -> list[int] | None:
+        """Return the position and the lane's first block; None at the start or the end."""
+        return self.blocks.saved(self.position)

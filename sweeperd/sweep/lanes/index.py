@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from decimal import Decimal
-from typing import Any, Final
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Final
 
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.expired import Key
@@ -15,6 +16,19 @@ from sweeperd.sweep.lanes.lane import NEVER_JOINED, Piece, SwitchError
 
 _FIRST_ROWS: Final = 1_000
 _LARGEST_ROWS: Final = 1_000_000
+
+
+@dataclass(frozen=True)
+class KeyPosition:
+    """A position in the order of the column.
+
+    Attributes:
+        low: The last value done; None before the first.
+        done: Whether everything up to the bound is done.
+    """
+
+    low: Key | None
+    done: bool = False
 
 
 class IndexLane:
@@ -33,32 +47,36 @@ class IndexLane:
     units_per_block = 0
     least_joined = NEVER_JOINED
 
-    def __init__(self, name: str, target: Target, *, has_places: bool, cursor: Any = None) -> None:  # noqa: ANN401 - JSON
+    def __init__(
+        self, name: str, target: Target, *, has_places: bool, cursor: object = None
+    ) -> None:
         self.name = name
         self.target = target
         self.has_places = has_places
         self.first_size = _FIRST_ROWS
         self.largest_size = _LARGEST_ROWS
-        self._low: Key | None = _from_json(cursor, target.column.type_name)
-        self._done = False
+        self.position = KeyPosition(_from_json(cursor, target.column.type_name))
 
-    async def next(self, connection: Connection, size: int, rows: int) -> Piece | None:
+    async def next(
+        self, connection: Connection, position: KeyPosition, size: int, rows: int
+    ) -> Piece | None:
         """Return the slice of the next ``size`` values.
 
         Raises:
             SwitchError: The next value alone has more rows than that.
         """
-        if self._done:
+        if position.done:
             return None
-        size = max(min(size, rows), 1)
+        low, size = position.low, max(min(size, rows), 1)
         async with _index_order(connection):
-            found = await fetch(connection, sql.probe(self.target, self._low, size))
+            found = await fetch(connection, sql.probe(self.target, low, size))
         ends = [row[0] for row in found]
         if len(ends) < 2:  # noqa: PLR2004 - this row and the next: nothing lies beyond
-            return Piece(self.target, KeyRange(self._low, None), size, last=True)
+            end = KeyPosition(low, done=True)
+            return Piece(self.target, KeyRange(low, None), size, last=True, end=end)
         high, beyond = ends
         if high == beyond:
-            before = sql.value_before(self.target, self._low, high)
+            before = sql.value_before(self.target, low, high)
             async with _index_order(connection):
                 high = await fetchval(connection, before)
             if high is None and self.has_places:
@@ -66,28 +84,18 @@ class IndexLane:
                 reason = f"one value of {column} is shared by more rows than a batch holds"
                 raise SwitchError("heap", reason)
         shared = high is None
-        end = KeyRange(self._low, beyond if shared else high)
-        return Piece(self.target, end, size, last=False, least=shared)
+        part = KeyRange(low, beyond if shared else high)
+        end = KeyPosition(part.high)
+        return Piece(self.target, part, size, last=False, end=end, least=shared)
 
     def advance(self, piece: Piece) -> None:
         """Move behind a slice."""
-        self._done = piece.last
-        if isinstance(piece.part, KeyRange) and piece.part.high is not None:
-            self._low = piece.part.high
+        self.position = piece.end
 
-    def mark(self) -> tuple[Key | None, bool]:
-        """Return the position."""
-        return self._low, self._done
-
-    def reset(self, mark: tuple[Key | None, bool]) -> None:
-        """Go back."""
-        self._low, self._done = mark
-
-    def cursor(self) -> Any:  # noqa: ANN401 - JSON
+    def cursor(self) -> str | int | float | None:
         """Return the last value done; None at the start or the end."""
-        if self._done or self._low is None:
-            return None
-        return str(self._low) if isinstance(self._low, Decimal) else self._low
+        low = None if self.position.done else self.position.low
+        return str(low) if isinstance(low, Decimal) else low
 
 
 @asynccontextmanager
@@ -101,11 +109,18 @@ async def _index_order(connection: Connection) -> AsyncIterator[None]:
     await connection.execute(sql.WALK_AS_PLANNED)
 
 
-def _from_json(cursor: Any, type_name: str) -> Key | None:  # noqa: ANN401 - JSON
-    if cursor is None:
+def _from_json(cursor: object, type_name: str) -> Key | None:
+    """Return a saved value as the column's type; None, the start, for what is no such value."""
+    if type_name in {"text", "varchar"}:
+        return cursor if isinstance(cursor, str) else None
+    if isinstance(cursor, bool) or not isinstance(cursor, int | float | str):
         return None
-    if type_name == "numeric":
-        return Decimal(cursor)
-    if type_name == "double precision":
-        return float(cursor)
-    return str(cursor) if type_name in {"text", "varchar"} else int(cursor)
+    try:
+        number = Decimal(str(cursor))
+        if not number.is_finite():
+            return None
+        if type_name == "numeric":
+            return number
+        return float(number) if type_name == "double precision" else int(number)
+    except (ValueError, OverflowError, InvalidOperation):
+        return None

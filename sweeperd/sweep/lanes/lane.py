@@ -36,6 +36,7 @@ class Piece:
         part: The rows.
         units: Its size in the lane's units, for the pace.
         last: Whether the lane ends with it.
+        end: The lane's position behind it; never the one it was asked for at.
         least: Whether it cannot be cut smaller.
     """
 
@@ -43,11 +44,15 @@ class Piece:
     part: Slice
     units: int
     last: bool
+    end: Any
     least: bool = False
 
 
 class Lane(Protocol):
-    """A share of a table's expired rows, walked once from the cursor to the end."""
+    """A share of a table's expired rows, walked once from the cursor to the end.
+
+    Positions are immutable values of the lane's own. Only `advance` moves it.
+    """
 
     name: str
     strategy: str
@@ -58,25 +63,30 @@ class Lane(Protocol):
     read_budget: float | None  # blocks per second while it yields little
     least_joined: int  # rest of a batch, in units, for which the next slice may join it
     density: float  # rows per unit, as far as statistics tell; 0 when they do not
+    position: Any  # behind the last slice whose COMMIT was answered
 
     @property
     def target(self) -> Target:
-        """What goes from where, for the next slice."""
+        """What is deleted from where, for the next slice."""
 
-    async def next(self, connection: Connection, size: int, rows: int) -> Piece | None:
-        """Return the next slice of about ``size`` units and at most ``rows`` rows, or None.
+    async def next(
+        self,
+        connection: Connection,
+        position: Any,  # noqa: ANN401 - the lane's own
+        size: int,
+        rows: int,
+    ) -> Piece | None:
+        """Return the slice at a position, of about ``size`` units and at most ``rows`` rows.
 
-        Nothing moves: the cursor stays until `advance`.
+        It moves nothing: asked again, it answers again. A batch that takes several slices asks
+        for each at the end of the one before.
+
+        Returns:
+            The slice, or None when nothing lies behind the position.
         """
 
     def advance(self, piece: Piece) -> None:
-        """Move the cursor behind a slice whose COMMIT was answered."""
-
-    def mark(self) -> Any:  # noqa: ANN401 - the lane's own
-        """Return the position, for `reset`."""
-
-    def reset(self, mark: Any) -> None:  # noqa: ANN401 - the lane's own
-        """Go back: the batch in which the lane advanced was rolled back."""
+        """Move behind the last slice of a batch whose COMMIT was answered."""
 
     def cursor(self) -> Any:  # noqa: ANN401 - JSON of the lane's own
-        """Return the cursor as JSON; None at the start or the end of a pass."""
+        """Return the position as JSON; None at the start or the end of a pass."""

@@ -9,8 +9,6 @@ from typing import Any, Final, Literal, Protocol
 from sweeperd.errors import EXIT_FAILED, EXIT_OK
 from sweeperd.log.safe_text import bounded
 
-HELD_FOR: Final = "held_for"  # in the memory: the kinds of doubt that the newest hold told of
-
 Outcome = Literal[
     "drained", "timed_out", "capped", "yielded", "throttled", "held", "failed", "stopped"
 ]
@@ -26,7 +24,7 @@ class RunEndError(Exception):
         outcome: How it ends.
         reason: Why, as a sentence.
         exit_code: What a foreground run exits with when it failed.
-        kind: The kind of doubt that holds it.
+        kinds: What a guard holds it for, by kind; empty for a hold that was set before.
     """
 
     def __init__(
@@ -35,13 +33,13 @@ class RunEndError(Exception):
         reason: str,
         exit_code: int = EXIT_FAILED,
         *,
-        kind: str | None = None,
+        kinds: tuple[str, ...] = (),
     ) -> None:
         super().__init__(bounded(reason))
         self.outcome = outcome
         self.reason = bounded(reason)
         self.exit_code = exit_code
-        self.kind = kind
+        self.kinds = kinds
 
 
 class Listener(Protocol):
@@ -72,6 +70,8 @@ class Report:
         warnings: What the operator should know, each once.
         waited_seconds: Time waited, by reason.
         partitions: Leaves that were detached or dropped as a whole; their rows are not counted.
+        deadline: When its timeout ends, on the event loop's clock; None while it waits for a
+            connection.
         memory: What the next run needs (cursors, sizes, guards), JSON-able.
     """
 
@@ -93,6 +93,7 @@ class Report:
     plan: list[str] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
     partitions: list[str] = field(default_factory=list)
+    deadline: float | None = None
 
     @property
     def left_over(self) -> bool:
@@ -113,9 +114,7 @@ class Report:
             self.finish("failed", error)
 
     def end(self, end: RunEndError) -> None:
-        """End as a part of the run said; a release lets go the kind of doubt that it told."""
-        if end.kind is not None:
-            self.memory[HELD_FOR] = [end.kind]
+        """End as a part of the run said."""
         if end.outcome == "failed":
             self.fail(end.reason, end.exit_code)
         else:

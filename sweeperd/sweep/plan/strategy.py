@@ -13,8 +13,9 @@ from sweeperd.postgres.catalog import Column, Index, Relation, Server
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.expired import quote
 from sweeperd.postgres.sql.rows import Target
-from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading
+from sweeperd.postgres.transaction import Connection, fetchval, reading_rows
 from sweeperd.sweep.plan.recheck import ROWS_PER_BLOCK_WORTH, SecondLook
+from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.survey import Survey
 from sweeperd.sweep.survey.target import Leaf
 
@@ -165,7 +166,8 @@ def with_read_budget(choice: Choice, server: Server) -> Choice:
 
 async def plan(connection: Connection, sweep: SweepConfig, found: Survey) -> list[Choice]:
     """Choose the strategy of each leaf."""
-    async with reading(connection, Frame(f"sweeperd:{sweep.name}")):
+    frame = table_frame(sweep, search_path=found.search_path)
+    async with reading_rows(connection, frame):
         estimates = await estimate(connection, found.target) if found.column else {}
         chosen = [choose(sweep, leaf, found.column, estimates) for leaf in found.leaves]
         return [with_read_budget(choice, found.server) for choice in chosen]

@@ -39,9 +39,9 @@ TYPES_OF_UNIT: Final[dict[str, tuple[str, ...]]] = {
 
 # the least value of a type is a sentinel, too: PostgreSQL manual, table 8.9
 _LEAST: Final[dict[str, str]] = {
-    "timestamptz": "'4714-11-24 00:00:00+00 BC'::timestamptz",
-    "timestamp": "'4714-11-24 00:00:00 BC'::timestamp",
-    "date": "'4714-11-24 BC'::date",
+    "timestamptz": "'4714-11-24 00:00:00+00 BC'::pg_catalog.timestamptz",
+    "timestamp": "'4714-11-24 00:00:00 BC'::pg_catalog.timestamp",
+    "date": "'4714-11-24 BC'::pg_catalog.date",
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,12 +44,51 @@ class Facts:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any] | None) -> Facts | None:
-        """Read facts back; None when there are none or of another version."""
-        try:
-            return cls(**stored) if stored else None
-        except TypeError:
+    def from_json(cls, stored: object) -> Facts | None:
+        """Read facts back; None when there are none.
+
+        Raises:
+            ValueError: There are, and they cannot be understood.
+        """
+        if stored is None or stored == {}:
             return None
+        if not isinstance(stored, dict):
+            raise ValueError("the guards' facts are not an object")  # noqa: TRY004 - as below
+        # an early batch may have left the id of its transaction before there were other facts
+        if stored.keys() <= {"committed_xid"}:
+            return None
+        try:
+            return cls(**stored).checked()
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+
+    def checked(self) -> Facts:
+        """Return the facts, if each has the type that it should have.
+
+        Raises:
+            ValueError: One has not.
+        """
+        for name, kinds in _KINDS.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                raise ValueError(f"{name} is {value!r}")  # noqa: TRY004 - one error means "damaged"
+        return self
+
+
+_NUMBER = (int, float)
+_MAYBE = (int, type(None))
+_KINDS: dict[str, tuple[type, ...]] = {
+    "fingerprint": (str,),
+    "cutoff": (int,),
+    "elapsed": _NUMBER,
+    "boot": (str, type(None)),
+    "system_identifier": _MAYBE,
+    "timeline": (str, type(None)),
+    "wal": _MAYBE,
+    "oid": (int,),
+    "next_xid": _MAYBE,
+    "committed_xid": _MAYBE,
+}
 
 
 def fingerprint(sweep: SweepConfig, unit: str, column_type: str) -> str:

@@ -13,7 +13,7 @@ from sweeperd.postgres.catalog import Column, Relation
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql.expired import quote
 from sweeperd.postgres.sql.rows import Table
-from sweeperd.postgres.transaction import Connection, assigned_xid
+from sweeperd.postgres.transaction import PINNED, Connection, assigned_xid, set_search_path
 from sweeperd.sweep.outcome.report import RunEndError
 
 
@@ -70,6 +70,7 @@ class Identity:
         return xid
 
     async def _tell(self, connection: Connection, known: list[Relation]) -> None:
+        await set_search_path(connection, PINNED)  # this batch is rolled back
         rows = await connection.fetch(
             sql_catalog.CHANGED,
             [one.schema for one in known],
@@ -92,7 +93,7 @@ class Identity:
                 "held",
                 f"{name} was made anew while the run was under way; nothing of this batch was "
                 "deleted; is it still the same data?",
-                kind="oid",
+                kinds=("oid",),
             )
         if row["column"] is None:  # a day's work with partitions: the next run looks again
             raise RunEndError(

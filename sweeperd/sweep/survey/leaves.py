@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from sweeperd.errors import SweepError
 from sweeperd.postgres import catalog
-from sweeperd.postgres.catalog import Column, Index, Relation
-from sweeperd.postgres.sql import catalog as sql_catalog
+from sweeperd.postgres.catalog import Column, Index, Relation, quote_if_needed
 from sweeperd.postgres.sql.rows import Target
 from sweeperd.postgres.transaction import Connection
+from sweeperd.sweep.survey.inheritance import refuse_children
 from sweeperd.sweep.survey.target import Leaf, table_of
 
 
@@ -19,27 +19,49 @@ async def find_leaves(
     column: Column | None,
     target: Target,
     warnings: list[str],
+    *,
+    obey: bool,
 ) -> list[Leaf]:
-    """Return what is swept: the heaps, or the table as a whole where they cannot be."""
-    if root.row_security:
-        warnings.append(
-            f"row security applies to {root.shown}: only rows that its policies show to this "
-            "role are swept; GRANT a policy or BYPASSRLS to sweep all"
-        )
+    """Return what is swept: the heaps, or the table as a whole where they cannot be.
+
+    Args:
+        connection: In a transaction.
+        root: The sweep's own table.
+        column: The sweep's column; None where it has a condition.
+        target: What goes from the table.
+        warnings: What the operator should know is added here.
+        obey: Whether row security may hide rows.
+
+    Raises:
+        SweepError: A rule, row security, inheritance or a missing privilege forbids the sweep.
+    """
+    _refuse_rule(root)
     if root.kind != "p":
-        return [await _single(connection, root, column, target, warnings)]
-    heaps, in_the_way = [], []
-    if root.statement_trigger or root.row_security:
-        in_the_way.append(f"{root.shown} has statement triggers or row security of its own")
-    for relation in await catalog.read_leaves(connection, root.oid):
+        await refuse_children(connection, root)
+        _mind_row_security(root, warnings, obey=obey)
+        return [await _single(connection, root, column, target)]
+    heaps, foreign, in_the_way = [], [], []
+    _mind_row_security(root, warnings, obey=obey)
+    if root.statement_trigger:
+        in_the_way.append(f"{root.shown} has statement triggers of its own")
+    if root.row_security:
+        in_the_way.append(f"{root.shown} has row security of its own")
+    for relation in await catalog.read_partitions(connection, root.oid):
+        _refuse_rule(relation)
+        if relation.kind == "p":
+            continue
         if relation.kind != "r":
-            warnings.append(f"{relation.shown} is a foreign table and is not swept")
+            foreign.append(relation.shown)
             continue
         if not (relation.deletable and relation.readable and relation.usable):
             in_the_way.append(relation.grant("SELECT, UPDATE, DELETE"))
         heaps.append(relation)
     if in_the_way:
+        _refuse_foreign(root, foreign, in_the_way)
         return [await _through_parent(connection, target, (root, heaps), column, in_the_way)]
+    warnings += [f"{name} is a foreign table and is not swept" for name in foreign]
+    for relation in heaps:
+        _mind_row_security(relation, warnings, obey=obey)
     indexes = await _indexes(connection, heaps, column)
     return [
         Leaf(
@@ -53,25 +75,62 @@ async def find_leaves(
     ]
 
 
+def _refuse_rule(relation: Relation) -> None:
+    """Refuse a rule ON DELETE, wherever in a partitioned table: it may do anything instead.
+
+    Raises:
+        SweepError: There is one that fires.
+    """
+    if relation.delete_rule:
+        raise SweepError(
+            f"{relation.shown} has a rule ON DELETE, which may do anything instead of a delete",
+            cure="drop the rule (DROP RULE), or sweep the table that it writes to",
+        )
+
+
+def _mind_row_security(relation: Relation, warnings: list[str], *, obey: bool) -> None:
+    """Refuse row security that would hide rows, or say that it does.
+
+    Raises:
+        SweepError: Rows would be hidden, and the sweep does not obey policies.
+    """
+    if not relation.row_security:
+        return
+    if obey:
+        warnings.append(
+            f"row security applies to {relation.shown}: only rows that its policies show to "
+            f"{quote_if_needed(relation.role)} are swept; how many expired rows they hide is "
+            "unknown"
+        )
+        return
+    raise SweepError(
+        f"row security would hide rows of {relation.shown} from {quote_if_needed(relation.role)}",
+        cure=f"ALTER ROLE {quote_if_needed(relation.role)} BYPASSRLS, or write "
+        'row_security = "obey" to sweep only what its policies show',
+    )
+
+
+def _refuse_foreign(root: Relation, foreign: list[str], reasons: list[str]) -> None:
+    """Refuse foreign partitions where a delete in the parent would reach them.
+
+    Raises:
+        SweepError: There is one.
+    """
+    if foreign:
+        raise SweepError(
+            f"{root.shown} must be swept through the parent ({'; '.join(reasons[:3])}), and a "
+            f"delete there would reach the foreign table {foreign[0]}",
+            cure=f"remove the reason, or ALTER TABLE {root.shown} DETACH PARTITION {foreign[0]}",
+        )
+
+
 async def _single(
     connection: Connection,
     root: Relation,
     column: Column | None,
     target: Target,
-    warnings: list[str],
 ) -> Leaf:
     _must_delete(root)
-    if root.delete_rule:
-        raise SweepError(
-            f"{root.shown} has a rule ON DELETE, which may do anything instead",
-            cure="drop the rule, or sweep the table it writes to",
-        )
-    if root.has_children:
-        names = [r["name"] for r in await connection.fetch(sql_catalog.CHILDREN, root.oid)]
-        if names:
-            warnings.append(
-                f"{', '.join(names)} inherit from {root.shown} and are not swept unless named"
-            )
     indexes = (await _indexes(connection, [root], column))[root.oid]
     if await catalog.is_distributed(connection, root.oid):
         whole = replace(target, table=replace(target.table, only=False))
@@ -107,8 +166,8 @@ def _must_delete(root: Relation) -> None:
     if not root.usable:
         raise SweepError(
             f"no privilege on schema {root.schema}",
-            cure=f"GRANT USAGE ON SCHEMA {catalog.quote_if_needed(root.schema)} "
-            f"TO {catalog.quote_if_needed(root.role)}",
+            cure=f"GRANT USAGE ON SCHEMA {quote_if_needed(root.schema)} "
+            f"TO {quote_if_needed(root.role)}",
         )
     missing = [
         name for name, has in (("SELECT", root.readable), ("DELETE", root.deletable)) if not has

@@ -28,6 +28,15 @@ class Leaf:
     indexes: tuple[Index, ...]
     one_heap: bool
 
+    @property
+    def lockable(self) -> bool:
+        """Whether its rows can be locked first.
+
+        Under row security FOR UPDATE shows only what a policy FOR UPDATE shows, so that a row
+        without one would be taken for a row that others have locked.
+        """
+        return self.relation.lockable and not self.relation.row_security
+
 
 def table_of(relation: Relation, root: Relation, *, whole: bool) -> Table:
     """Return the table for SQL; a leaf goes by the name the operator's ``where`` knows."""

@@ -1,0 +1,103 @@
+"""Where the daemon keeps its state, found even with a configuration that cannot be used."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import tomli
+
+from sweeperd.cli.terminal import say
+from sweeperd.config.files.loading import load_config
+from sweeperd.config.models import SweepConfig, default_state_dir
+from sweeperd.errors import ConfigError, SweeperdError
+from sweeperd.host.owner import become_owner_of
+from sweeperd.host.permissions import read_file
+
+_LARGEST: Final = 4 * 2**20
+_SERVICE_USER: Final = "sweeperd"
+_STATE_DIR_LINE: Final = re.compile(
+    r"""^[ \t]*state_dir[ \t]*=[ \t]*["']([^"'\n]{1,4096})["']""", re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A state directory.
+
+    Attributes:
+        state_dir: Where it is.
+        sweeps: The configured sweeps; empty where the configuration cannot be used.
+    """
+
+    state_dir: Path
+    sweeps: Mapping[str, SweepConfig] = field(default_factory=dict)
+
+
+def find_place(config_path: Path, given: Path | None) -> Place:
+    """Return the state directory of the configuration, or of what can be read of it."""
+    try:
+        config = load_config(config_path)
+    except ConfigError as error:
+        state_dir = given or _from_broken(config_path) or default_state_dir()
+        say(
+            f"the configuration cannot be used ({error.problems[0]}); the state directory is "
+            f"{state_dir}",
+            err=True,
+        )
+        return Place(state_dir)
+    return Place(given or config.daemon.state_dir, config.sweeps)
+
+
+def own(state_dir: Path, *, make: bool) -> None:
+    """Become the user who owns the state directory, and make it if it is missing.
+
+    Raises:
+        SweeperdError: It is missing, or cannot be made.
+    """
+    if not state_dir.is_dir():
+        if not make:
+            raise SweeperdError(
+                f"the state directory {state_dir} does not exist, so nothing is held",
+                cure="name the daemon's with --state-dir",
+            )
+        _make(state_dir)
+    become_owner_of(state_dir)
+
+
+def _make(state_dir: Path) -> None:
+    try:
+        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        state_dir.chmod(0o750)
+        if os.geteuid() == 0:
+            # the service's user, where there is one, must be able to use it
+            with suppress(KeyError):
+                user = pwd.getpwnam(_SERVICE_USER)
+                os.chown(state_dir, user.pw_uid, user.pw_gid)
+    except OSError as error:
+        raise SweeperdError(
+            f"the state directory {state_dir} cannot be made: {error.strerror}",
+            cure="run this as root or as the user that the daemon runs as",
+        ) from error
+
+
+def _from_broken(config_path: Path) -> Path | None:
+    """Return [daemon] state_dir of a file that is otherwise wrong; None where it has none."""
+    try:
+        text = read_file(config_path, _LARGEST).decode(errors="replace")
+    except OSError:
+        return None
+    found: object = None
+    try:
+        daemon = tomli.loads(text).get("daemon")
+        found = daemon.get("state_dir") if isinstance(daemon, dict) else None
+    except (ValueError, RecursionError):
+        match = _STATE_DIR_LINE.search(text)
+        found = match[1] if match is not None else None
+    return Path(found) if isinstance(found, str) and found.startswith("/") else None
