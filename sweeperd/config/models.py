@@ -24,6 +24,7 @@ from sweeperd.config.values.types import (
     Duration,
     Expression,
     Hours,
+    Jump,
     Listen,
     NamedText,
     Names,
@@ -108,6 +109,10 @@ class SweepConfig(_Frozen):
     )
     max_fraction: float | None = Field(
         None, gt=0, le=1, description="Held if a larger share of the table is expired."
+    )
+    max_jump: Jump = Field(
+        10.0,
+        description="Held if more rows expire than this many times what usually does; or off.",
     )
     max_retention_lag: PositiveDuration | None = Field(
         None, description="Age of the oldest expired row beyond which status complains."

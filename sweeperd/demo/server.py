@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import grp
 import importlib.util
 import os
 import pwd
@@ -28,6 +29,7 @@ _PORT: Final = 5432
 _STATUS_LINE: Final = 8
 _OPEN: Final = 0o005  # others may enter and read
 _UNPRIVILEGED: Final = "nobody"
+_FREE_GROUPS: Final = range(59_999, 50_000, -1)  # neither of people nor of systemd's services
 # Kills the server when this process is gone, however it went: the pipe closes then.
 _GUARD: Final = 'read _; kill -QUIT "$1" 2>/dev/null'
 
@@ -147,7 +149,7 @@ class Server:
         if self._account:
             # The server makes its files here, and cannot replace those of root: the sticky bit
             # keeps the configuration of the demo one that root may trust.
-            os.chown(self.directory, 0, self._account.pw_gid)
+            os.chown(self.directory, 0, _private_group())
             self.directory.chmod(0o1770)
         self._make_reachable()
         sync = [] if self.durable else ["--no-sync"]
@@ -258,7 +260,7 @@ class Server:
             return {}
         return {
             "user": self._account.pw_uid,
-            "group": self._account.pw_gid,
+            "group": _private_group(),
             "extra_groups": [],
         }
 
@@ -308,6 +310,27 @@ def _account() -> pwd.struct_passwd | None:
             cure="run as a user that has one",
         ) from None
     return None
+
+
+@functools.cache
+def _private_group() -> int:
+    """Return a group id that nobody has, for a server that root starts.
+
+    The group of the unprivileged user will not do: on Debian other accounts have it, too, and
+    whoever reaches the socket is let in.
+
+    Raises:
+        NoServerError: Each id in question is taken.
+    """
+    taken = {group.gr_gid for group in grp.getgrall()} | {user.pw_gid for user in pwd.getpwall()}
+    for gid in _FREE_GROUPS:
+        if gid not in taken:
+            return gid
+    raise NoServerError(
+        f"each group id from {_FREE_GROUPS[-1]} to {_FREE_GROUPS[0]} is taken, and the server "
+        "needs one of its own",
+        cure="run as another user than root",
+    )
 
 
 def _is_ready(data: Path) -> bool:

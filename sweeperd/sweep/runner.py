@@ -34,13 +34,13 @@ from sweeperd.sweep.execute.vacuum import care
 from sweeperd.sweep.guards.decide import Doubts, doubts, still_held
 from sweeperd.sweep.guards.gate import Gate
 from sweeperd.sweep.guards.hold_file import BY_GUARD, Hold, Holds, policy_of
-from sweeperd.sweep.guards.holds import note_drained
 from sweeperd.sweep.outcome.report import Listener, Report, RunEndError
 from sweeperd.sweep.plan.strategy import Choice, plan
 from sweeperd.sweep.survey.dependents import surroundings
 from sweeperd.sweep.survey.facts import Facts, unguarded, was_promoted
 from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.survey import Survey, survey
+from sweeperd.sweep.survey.usual_load import UsualLoad
 
 ARCHIVES: Final = "archive"  # below the state directory
 
@@ -130,9 +130,7 @@ class Runner:
             session.join(run)
             await self._sweep_all(run, choices, session)
             if report.outcome == "drained":
-                report.memory["drained"] = note_drained(
-                    found.expired_share, found.server.cutoff, report.memory.get("drained")
-                )
+                _note_drained(report, found.server.cutoff)
             if report.outcome in _WORTH_CARE:
                 await care(run, session)
         except RunEndError as end:
@@ -209,6 +207,9 @@ class Runner:
             self._listener("sweep_released", reason=reason)
         known = last.committed_xid if last and not held else None
         memory["guard"] = replace(found.facts, committed_xid=known).as_json()
+        load = None if "state" in held else UsualLoad.from_json(memory.pop("drained", None))
+        if load is not None:
+            memory["drained"] = load.found(found.expired, found.server.cutoff).as_json()
         if found.repeated_hour:
             raise RunEndError("throttled", found.repeated_hour)
 
@@ -298,6 +299,13 @@ class Runner:
             hold_gate=self._gate,
             identity=found.identity(archived=self._sweep.archive_to is not None),
         )
+
+
+def _note_drained(report: Report, cutoff: int) -> None:
+    """Keep for the guard of jumps that the table was drained; the first backlog is not usual."""
+    past = UsualLoad.from_json(report.memory.get("drained"))
+    load = past.drained(cutoff) if past is not None else UsualLoad(cutoff)
+    report.memory["drained"] = load.as_json()
 
 
 def _conclude(run: Run) -> None:

@@ -83,6 +83,11 @@ def test_ten_lines_are_enough(tmp_path: Path) -> None:
         ('batch_target = "1min"', "is longer than timeout"),
         ('preset = "django-sessions"', "sweeps.x.preset: is not available yet"),
         ("max_fraction = 2", "sweeps.x.max_fraction: 2 must be 1.0 or less"),
+        ("max_jump = 1", 'sweeps.x.max_jump: 1 must be a number above 1, or "off"'),
+        ("max_jump = true", 'sweeps.x.max_jump: true must be a number above 1, or "off"'),
+        ('max_jump = "10"', 'sweeps.x.max_jump: "10" must be a number above 1, or "off"'),
+        ("max_jump = inf", 'sweeps.x.max_jump: inf must be a number above 1, or "off"'),
+        ("max_jump = nan", 'sweeps.x.max_jump: nan must be a number above 1, or "off"'),
     ],
 )
 def test_a_bad_key_is_told_with_its_line_and_a_cure(tmp_path: Path, line: str, said: str) -> None:

@@ -243,13 +243,14 @@ async def test_a_damaged_state_is_kept_aside_and_holds_until_it_is_released(
     database: TestDatabase, tmp_path: Path
 ) -> None:
     await database.execute(ROWS.format(5))
+    rows = await database.fetchval("SELECT count(*) FROM t")
     daemon = DaemonProcess(tmp_path, database.dsn, sweep_table())
     (daemon.state / "state.json").write_text('{"version": 1, "sweeps": {"s"')
     async with daemon:
         aside = await daemon.event("state_set_aside")
         held = await daemon.event("sweep_held", sweep="s")
         assert "the state of earlier runs cannot be read" in held["reason"]
-        assert await database.fetchval("SELECT count(*) FROM t") == 5
+        assert await database.fetchval("SELECT count(*) FROM t") == rows
         state = {"STATE_DIRECTORY": str(daemon.state)}
         await sweeperd("release", "s", f"--config={tmp_path}/sweeperd.toml", **state)
         await daemon.event("sweep_ran")

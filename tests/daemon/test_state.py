@@ -91,6 +91,8 @@ def test_a_damaged_file_is_kept_aside_and_the_daemon_goes_on(
         '{"memory": {"lanes": {"1:heap:0/1": ["x", {}]}}}',
         '{"memory": {"sizes": {"heap": "a"}}}',
         '{"memory": {"drained": {"drained_at": "x"}}}',
+        '{"memory": {"drained": {"drained_at": 1, "rates": ["x"]}}}',
+        '{"memory": {"drained": {"drained_at": 1, "runs": 3, "share": 0, "rows": 0, "days": [7]}}}',
     ],
 )
 def test_a_damaged_record_leaves_the_others(tmp_path: Path, record: str) -> None:

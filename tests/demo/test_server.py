@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 from sweeperd.demo.server import Installation, Server
 from tests.parts import need
 
-AS_ANOTHER = ("setpriv", "--reuid=games", "--regid=games", "--clear-groups")
+# the second has the group of the user that the server runs as
+OTHERS = (("games", "games"), ("games", str(pwd.getpwnam("nobody").pw_gid)))
 START = """
 from sweeperd.demo.server import Installation, Server
 server = Server(Installation.find())
@@ -26,20 +28,22 @@ server.remove()
 
 
 @need("root")
-def test_another_user_is_not_let_in() -> None:
+@pytest.mark.parametrize(("user", "group"), OTHERS)
+def test_another_user_is_not_let_in(user: str, group: str) -> None:
+    another = ("setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups")
     server = Server(Installation.find())
     server.create()
     try:
         server.start()
         done = subprocess.run(
-            [*AS_ANOTHER, "/usr/bin/psql", "-c", "SELECT 1", server.dsn()],
+            [*another, "/usr/bin/psql", "-c", "SELECT 1", server.dsn()],
             capture_output=True,
             text=True,
             check=False,
             cwd="/",
         )
         listed = subprocess.run(
-            [*AS_ANOTHER, "/bin/ls", str(server.directory)],
+            [*another, "/bin/ls", str(server.directory)],
             capture_output=True,
             check=False,
             cwd="/",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
+import asyncpg
 import pytest
 
+from sweeperd.demo.server import Server
+from sweeperd.sweep.lanes.heap import HeapLane
 from tests.conftest import TestDatabase
 from tests.parts import SHARED, need
 from tests.sweep.engine import Heard, sweep
@@ -106,3 +110,75 @@ async def test_blacklisted_tokens_survive_with_their_deferred_key(database: Test
     )
     assert {row["id"] for row in left} == {1, 500}
     assert report.skipped_count == 2
+
+
+async def test_a_value_that_the_condition_cannot_read_costs_its_own_row_only(
+    database: TestDatabase,
+) -> None:
+    """It appears after the table was sampled; it raises also where the slice's rows are listed."""
+    await database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, doc jsonb) WITH (fillfactor = 50);"
+        "INSERT INTO t SELECT g, jsonb_build_object('at', '2020-01-01T00:00:00Z') "
+        "FROM generate_series(1, 500) g;"
+        "CREATE FUNCTION damage() RETURNS trigger AS $$ BEGIN UPDATE t SET doc = "
+        """'{"at": "2020-02-31T00:00:00Z"}' WHERE id = 450; RETURN OLD; END $$ LANGUAGE plpgsql;"""
+        "CREATE TRIGGER damage BEFORE DELETE ON t FOR EACH ROW WHEN (OLD.id = 1) "
+        "EXECUTE FUNCTION damage()"
+    )
+    heard = Heard()
+
+    report = await sweep(
+        database.dsn, heard=heard, column=None, keep=None, column_timezone="UTC",
+        max_batch_rows=50, condition="(doc->>'at')::timestamptz < :cutoff",
+    )  # fmt: skip
+
+    assert "recursion" not in (report.error or "")
+    assert {row["id"] for row in await database.fetch("SELECT id FROM t")} == {450}, report
+    assert (report.outcome, report.skipped_count) == ("failed", 1)
+    assert [event["key"] for event in heard.named("row_skipped")] == ["id=450"]
+
+
+async def test_a_key_that_is_no_text_in_any_encoding_is_named_by_its_ctid(server: Server) -> None:
+    admin = await asyncpg.connect(server.dsn())
+    try:
+        await admin.execute(
+            "CREATE DATABASE odd_bytes TEMPLATE template0 ENCODING SQL_ASCII LOCALE 'C'"
+        )
+        inside = await asyncpg.connect(server.dsn("odd_bytes"))
+        await inside.execute(
+            "CREATE TABLE t (id text PRIMARY KEY, expires_at timestamptz);"
+            "CREATE TABLE c (id text REFERENCES t);"
+            "INSERT INTO t SELECT 'k' || g, now() - interval '1 hour' "
+            "FROM generate_series(1, 50) g;"
+            "INSERT INTO t VALUES (convert_from('\\xe9'::bytea, 'SQL_ASCII'), now() - interval "
+            "'1 hour'); INSERT INTO c SELECT id FROM t WHERE length(id) = 1"
+        )
+        heard = Heard()
+
+        report = await sweep(server.dsn("odd_bytes"), heard=heard)
+
+        assert "recursion" not in (report.error or "")
+        assert await inside.fetchval("SELECT count(*) FROM t") == 1, report
+        assert (report.outcome, report.skipped_count) == ("failed", 1)
+        assert heard.named("row_skipped")[0]["key"].startswith("ctid=(")
+        await inside.close()
+    finally:
+        await admin.execute("DROP DATABASE IF EXISTS odd_bytes WITH (FORCE)")
+        await admin.close()
+
+
+async def test_an_error_that_is_no_rows_ends_the_run_with_it(
+    database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a slice at hand there is nothing to halve, and trying again changes nothing."""
+    await database.execute(ROWS)
+
+    async def refuse(*_: object) -> None:
+        raise asyncpg.DataError("no slice can be made")
+
+    monkeypatch.setattr(HeapLane, "next", refuse)
+
+    report = await sweep(database.dsn, strategy="heap", timeout=timedelta(seconds=20))
+
+    assert report.outcome == "failed"
+    assert "no slice can be made" in (report.reason or "") + (report.error or "")

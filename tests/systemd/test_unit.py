@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
@@ -33,10 +34,13 @@ def box() -> Iterator[Box]:
     server = Server(Installation.find())
     server.create()
     server.start()
-    server.directory.chmod(0o1775)  # the service's user, known in the box only, must reach it
     box = Box(server)
     try:
         box.up()
+        # the service's user, known in the box only, must reach the server; others must not
+        group = int(box.shell("id -g sweeperd").stdout)
+        os.chown(server.directory, server.data.stat().st_uid, group)
+        server.directory.chmod(0o770)
         yield box
     finally:
         box.down()

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, WithJsonSchema
 
@@ -139,6 +139,14 @@ def _listen(value: str) -> str:
     return value
 
 
+def _jump(value: object) -> object:
+    if value == "off":
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and 1 < value < math.inf:
+        return float(value)
+    raise ValueError(f'{shown(value)} must be a number above 1, or "off"')
+
+
 def _names(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
@@ -178,6 +186,11 @@ Variable = Annotated[str, AfterValidator(_variable)]
 Credential = Annotated[str, AfterValidator(_credential)]
 Listen = Annotated[str, AfterValidator(_listen)]
 Names = Annotated[tuple[NamedText, ...], BeforeValidator(_names)]
+Jump = Annotated[
+    float | Literal["off"],
+    BeforeValidator(_jump),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 1}, {"const": "off"}]}),
+]
 Hours = Annotated[
     InstanceOf[Window],
     BeforeValidator(_from_text(Window.parse, '"01:00-05:00 Europe/Berlin"')),

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
 from sweeperd.config.models import SweepConfig
+from sweeperd.config.values.types import NAME
 from sweeperd.daemon.state.record import Loaded
-from sweeperd.sweep.guards.hold_file import BY_GUARD, HOLDS, Hold, Holds, policy_of
+from sweeperd.sweep.guards.hold_file import BY_GUARD, Hold, Holds, policy_of
 
 STATE_KIND: Final = "state"
+_TAKEN_OVER: Final = ".taken-over"  # in the directory of holds
 _REQUESTS: Final = "requests"  # where an earlier version's commands left their wishes
 
 
 def take_over(holds: Holds, loaded: Loaded) -> None:
     """Make files of the holds that an earlier version kept in its state, once.
 
-    Once there is a directory of holds, it alone counts.
+    That it was done is noted only after all of them are written: a crash repeats it.
     """
-    if (holds.state_dir / HOLDS).exists():
+    former = [*_recorded(holds, loaded), *_requested(holds)]
+    if not former or holds.has_note(_TAKEN_OVER):
         return
+    if all([holds.place_or_keep(hold) is None for hold in former]):  # noqa: C419 - each is placed
+        holds.write_note(_TAKEN_OVER)
+
+
+def _recorded(holds: Holds, loaded: Loaded) -> Iterator[Hold]:
+    """Yield the holds in the records; what the guards had found is passed by their release."""
     for name, record in loaded.records.items():
         if record.held is not None:
             by = BY_GUARD if record.held_by == "guard" else record.held_by or ""
-            # what the guard had found is not known any more: the release passes all of it
             kinds = _former_kinds(record.memory) if by == BY_GUARD else ()
-            holds.place_or_keep(Hold(name, record.held, by=by, since=holds.now(), kinds=kinds))
+            yield Hold(name, record.held, by=by, since=holds.now(), kinds=kinds)
+
+
+def _requested(holds: Holds) -> Iterator[Hold]:
+    """Yield the holds that were asked for and not yet seen by a daemon."""
     with suppress(OSError):
         for path in sorted((holds.state_dir / _REQUESTS).iterdir()):
             name, _, action = path.name.rpartition(".")
-            if action == "hold" and not name.startswith("."):
-                reason = "held before the upgrade"
-                holds.place_or_keep(Hold(name, reason, since=holds.now()))
+            if action == "hold" and NAME.fullmatch(name) is not None:
+                yield Hold(name, "held before the upgrade", since=holds.now())
 
 
 def hold_for_damage(holds: Holds, loaded: Loaded, sweeps: Mapping[str, SweepConfig]) -> None:

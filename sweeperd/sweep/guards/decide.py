@@ -9,6 +9,7 @@ from sweeperd.config.models import DatabaseConfig, SweepConfig
 from sweeperd.sweep.guards.holds import fraction_hold, history_holds, jump_hold
 from sweeperd.sweep.survey.facts import Facts
 from sweeperd.sweep.survey.survey import Survey
+from sweeperd.sweep.survey.usual_load import UsualLoad
 
 Doubts = dict[str, str]
 
@@ -35,6 +36,7 @@ def doubts(
     """Return why a run must be held, by kind; nothing when it may go."""
     try:
         last = Facts.from_json(memory.get("guard"))
+        past = UsualLoad.from_json(memory.get("drained"))
     except ValueError as error:
         return {"state": f"what the last run left for the guards cannot be read: {error}"}
     found_doubts = {
@@ -42,8 +44,8 @@ def doubts(
         "zone": found.zone_hold,
         **history_holds(found.facts, last, database.max_clock_skew),
         "survivors": _survivors(found, last),
-        "fraction": fraction_hold(found.expired_share, sweep.max_fraction),
-        "jump": jump_hold(found.expired_share, found.server.cutoff, memory.get("drained")),
+        "fraction": fraction_hold(found.expired.share, sweep.max_fraction),
+        "jump": jump_hold(found.expired, found.server.cutoff, past, _most(sweep)),
     }
     return {kind: reason for kind, reason in found_doubts.items() if reason is not None}
 
@@ -51,6 +53,10 @@ def doubts(
 def still_held(found: Doubts, released: Collection[str]) -> Doubts:
     """Return the doubts that a release does not pass: those that its hold did not tell of."""
     return {kind: why for kind, why in found.items() if kind not in released}
+
+
+def _most(sweep: SweepConfig) -> float | None:
+    return None if sweep.max_jump == "off" else sweep.max_jump
 
 
 def _survivors(found: Survey, last: Facts | None) -> str | None:

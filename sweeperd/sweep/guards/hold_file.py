@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -206,9 +207,14 @@ class Holds:
         """Let a release act once."""
         self._forget(RELEASED, name)
 
-    def drop_unwritten(self, name: str) -> None:
-        """Forget a hold that binds this process only."""
-        self._unwritten.pop(name, None)
+    def has_note(self, name: str) -> bool:
+        """Whether a note lies in the directory of holds; its name begins with a dot."""
+        return (self.state_dir / HOLDS / name).exists()
+
+    def write_note(self, name: str) -> None:
+        """Leave a note in the directory of holds; where it cannot be written, it is missing."""
+        with suppress(OSError), open_directory(self.state_dir / HOLDS) as directory:
+            write_small(directory, name, b"")
 
     def _forget(self, folder: str, name: str) -> None:
         try:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
-from statistics import median
-from typing import Any, Final
+from typing import Final
 
 from sweeperd.sweep.survey.facts import Facts
 from sweeperd.sweep.survey.instants import from_micros
+from sweeperd.sweep.survey.usual_load import Amount, UsualLoad
 
-# A jump is judged by the median of that many drained runs, and only if it is worth a person's look.
-_USUAL_RUNS: Final = 10
+# A jump is judged once that many runs have drained the table. So much of a table may always
+# expire: a first weekly load is no jump, nor is a row of a table of three.
 _KNOWN_RUNS: Final = 3
-_JUMP: Final = 10
-_LEAST_JUMP: Final = 0.1
+_LEAST_SHARE: Final = 0.03
+_LEAST_ROWS: Final = 10
 _RESTORED: Final = "it was restored to an earlier state"
 
 
@@ -67,34 +66,35 @@ def fraction_hold(share: float, most: float | None) -> str | None:
     return f"{share:.0%} of the sampled rows are expired, more than max_fraction ({most:.0%})"
 
 
-def jump_hold(share: float, cutoff: int, past: Mapping[str, Any] | None) -> str | None:
-    """Return the doubt that expired rows come far faster than they used to.
+def jump_hold(now: Amount, cutoff: int, past: UsualLoad | None, most: float | None) -> str | None:
+    """Return the doubt that far more rows expired than usually do in that time.
+
+    No more rows than usual are no jump, whatever their share: a table that nobody writes to at
+    night ends with a few rows, all of them expired.
 
     Args:
-        share: Expired share of the sampled rows.
+        now: What is expired.
         cutoff: Of this run, microseconds since 2000-01-01 UTC.
-        past: What `note_drained` kept.
+        past: What earlier runs found; None when none has drained the table.
+        most: How many times the usual is allowed; None for any.
     """
-    rates = list(past.get("rates", ())) if past else []
-    if past is None or len(rates) < _KNOWN_RUNS or share < _LEAST_JUMP:
+    if past is None or past.runs < _KNOWN_RUNS or most is None:
         return None
-    usual, rate = median(rates), _rate(share, cutoff - int(past["drained_at"]))
-    if rate <= usual * _JUMP:
+    expected = past.expected(cutoff)
+    usual = max(expected.share, _LEAST_SHARE)
+    few = now.rows is not None and now.rows <= max(expected.rows or 0.0, _LEAST_ROWS)
+    if few or now.share <= usual * most:
         return None
     return (
-        f"{share:.0%} of the sampled rows expired since the last drained run: {rate:.2%} an hour, "
-        f"more than {_JUMP} times the usual {usual:.2%}"
+        f"{now.share:.0%} of the sampled rows expired in the {_shown(cutoff - past.drained_at)} "
+        f"since the last drained run, more than max_jump ({most:g}) times the usual {usual:.1%}"
     )
 
 
-def note_drained(share: float, cutoff: int, past: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what the next run compares with, after a run that drained the table."""
-    rates = list(past.get("rates", ())) if past else []
-    if past is not None:
-        rates.append(_rate(share, cutoff - int(past["drained_at"])))
-    return {"drained_at": cutoff, "rates": rates[-_USUAL_RUNS:]}
-
-
-def _rate(share: float, micros: int) -> float:
-    """Return the share that expired per hour; a gap below a minute counts as one."""
-    return share / (max(micros, 60_000_000) / 3_600_000_000)
+def _shown(micros: int) -> str:
+    """Return a length of time in its largest unit."""
+    seconds = max(micros, 0) / 1e6
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from math import isfinite
 from typing import Final
 
 from sweeperd.postgres.sql import rows as sql
@@ -16,6 +17,7 @@ from sweeperd.sweep.lanes.lane import NEVER_JOINED, Piece, SwitchError
 
 _FIRST_ROWS: Final = 1_000
 _LARGEST_ROWS: Final = 1_000_000
+_BIGINT_END: Final = 2**63
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,13 @@ def _from_json(cursor: object, type_name: str) -> Key | None:
     if isinstance(cursor, bool) or not isinstance(cursor, int | float | str):
         return None
     try:
-        number = Decimal(str(cursor))
-        if not number.is_finite():
-            return None
         if type_name == "numeric":
-            return number
-        return float(number) if type_name == "double precision" else int(number)
+            number = Decimal(str(cursor))
+            return number if number.is_finite() else None
+        if type_name != "double precision":
+            whole = int(cursor)
+            return whole if abs(whole) < _BIGINT_END else None
+        value = float(cursor)
     except (ValueError, OverflowError, InvalidOperation):
         return None
+    return value if isfinite(value) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from sweeperd.sweep.survey.facts import Facts
+from sweeperd.sweep.survey.usual_load import UsualLoad
 
 _POSITION_LENGTHS = (2, 3)
 
@@ -15,8 +16,11 @@ def memory_problem(memory: Mapping[str, object]) -> str | None:
         Facts.from_json(memory.get("guard"))
     except ValueError as error:
         return f"guard: {error}"
+    try:
+        UsualLoad.from_json(memory.get("drained"))
+    except ValueError as error:
+        return f"drained: {error}"
     checks: dict[str, Callable[[object], bool]] = {
-        "drained": _is_drained,
         "lanes": lambda value: _is_object(value, _is_cursor),
         "sizes": lambda value: _is_object(value, _is_count),
         "gone": lambda value: _is_object(value, _is_count),
@@ -37,13 +41,6 @@ def _is_count(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_drained(value: object) -> bool:
-    if not isinstance(value, dict) or not isinstance(value.get("drained_at"), int):
-        return False
-    rates = value.get("rates")
-    return isinstance(rates, list) and all(_is_number(rate) for rate in rates)
 
 
 def _is_cursor(value: object) -> bool:

@@ -41,6 +41,7 @@ from sweeperd.sweep.survey.parsed_expression import ParsedExpression
 from sweeperd.sweep.survey.target import Leaf, make_target, table_of
 from sweeperd.sweep.survey.trust import TrustedPath, parse_trusted
 from sweeperd.sweep.survey.units import wrong_unit
+from sweeperd.sweep.survey.usual_load import Amount
 from sweeperd.sweep.survey.zone_check import Sampling, ZoneCheck
 from sweeperd.sweep.survey.zones import repeated_hour, zone_hold
 
@@ -59,7 +60,7 @@ class Survey:
         zone_hold: Why the time zone is in doubt, or None.
         repeated_hour: Why the expression must wait for a local hour to pass, or None.
         sampled: Rows sampled.
-        expired_share: Share of the sampled rows that are expired; 0 for an empty table.
+        expired: How much of the table is expired, by the sample; nothing of an empty table.
         survivors: Whether a sampled row survives; True for an empty table.
         warnings: What the operator should know.
         search_path: Under which the statements on the table run; None is the role's own path.
@@ -79,7 +80,7 @@ class Survey:
     zone_hold: str | None
     repeated_hour: str | None
     sampled: int
-    expired_share: float
+    expired: Amount
     survivors: bool
     warnings: tuple[str, ...]
     search_path: tuple[str, ...] | None
@@ -162,7 +163,7 @@ async def survey(
             zone_hold=zone_doubt,
             repeated_hour=repeated_hour(sweep, cutoff),
             sampled=0,
-            expired_share=0.0,
+            expired=Amount(0.0, 0.0),
             survivors=True,
             search_path=path.schemas if path is not None else None,
             warnings=tuple(warnings),
@@ -251,14 +252,18 @@ async def _sampled(connection: Connection, found: Survey) -> Survey:
     percent = _percent(found.leaves)
     numbers = found.unit.startswith("epoch")
     sample = await _sample_leaves(connection, leaves, percent, values=numbers)
-    if not sample.rows and percent < 100.0:  # noqa: PLR2004 - thinned to nothing
+    thinned_out = not sample.rows and percent < 100.0  # noqa: PLR2004 - the whole
+    if thinned_out:
         sample = await _sample_leaves(connection, leaves, 100.0, values=numbers)
     name = found.column.name if found.column else ""
     if wrong := wrong_unit(found.unit, sample.values):
         raise SweepError(f"column {name} of {found.root.shown}: {wrong}", cure="correct unit")
     share = sample.expired / sample.rows if sample.rows else 0.0
     survivors = share < 1.0 or await _newest_survives(connection, found)
-    return replace(found, sampled=sample.rows, expired_share=share, survivors=survivors)
+    # a sample that met none of a few rows among many empty blocks tells nothing of their number
+    parts = len(_filled(found.leaves)) / max(len(leaves), 1) * 100.0 / percent
+    amount = Amount(share, None if thinned_out else sample.expired * parts)
+    return replace(found, sampled=sample.rows, expired=amount, survivors=survivors)
 
 
 @dataclass
@@ -272,9 +277,13 @@ class _Sample:
 
 def _spread(leaves: tuple[Leaf, ...]) -> list[Leaf]:
     """Return the leaves to sample: all, or some evenly spread, which the newest is one of."""
-    filled = [leaf for leaf in leaves if leaf.blocks or not leaf.one_heap] or list(leaves)
+    filled = _filled(leaves)
     step = max(len(filled) // _SAMPLE_LEAVES, 1)
     return filled[::-1][::step][::-1]
+
+
+def _filled(leaves: tuple[Leaf, ...]) -> list[Leaf]:
+    return [leaf for leaf in leaves if leaf.blocks or not leaf.one_heap] or list(leaves)
 
 
 async def _sample_leaves(
