@@ -10,7 +10,8 @@ import shutil
 import signal
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ import pytest
 from sweeperd.host.owner import become_owner_of
 from tests.cli.command import Result, configured, sweep_table
 from tests.conftest import TestDatabase
+from tests.daemon.process import PATIENCE
 from tests.parts import need
+from tests.sweep.proxy import Proxy
 
 OWNER = "nobody"
 ROWS = (
@@ -51,6 +54,17 @@ def state(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(state)
 
 
+@asynccontextmanager
+async def reached(database: TestDatabase) -> AsyncIterator[str]:
+    """Yield a dsn by which the owner gets to the server, which lets in nobody but root."""
+    upstream = Path(database.server.directory) / f".s.PGSQL.{database.server.port}"
+    async with Proxy(upstream) as proxy:
+        directory = Path(proxy._directory.name)
+        for path in (directory, *directory.iterdir()):
+            shutil.chown(path, OWNER)
+        yield proxy.dsn(database.name)
+
+
 async def started(*args: str, state: Path) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", LAUNCHER, *args),
@@ -76,10 +90,11 @@ async def test_a_foreground_sweep_writes_as_the_owner(
     database: TestDatabase, tmp_path: Path, state: Path
 ) -> None:
     await database.execute(ROWS)
-    option = configured(tmp_path, database, sweep_table(archive_to="file:old"))
-    tmp_path.chmod(0o700)
+    async with reached(database) as dsn:
+        option = configured(tmp_path, database, sweep_table(archive_to="file:old"), dsn=dsn)
+        tmp_path.chmod(0o700)
 
-    result = await ended(await started("sweep", "--json", option, state=state))
+        result = await ended(await started("sweep", "--json", option, state=state))
 
     (report,) = result.reports
     assert (result.code, report["outcome"], report["deleted_count"]) == (0, "drained", 50)
@@ -91,18 +106,22 @@ async def test_the_daemon_runs_reloads_and_stops_as_the_owner(
     database: TestDatabase, tmp_path: Path, state: Path
 ) -> None:
     await database.execute(ROWS)
-    option = configured(
-        tmp_path, database, sweep_table(interval="1s", archive_to="file:old"),
-        sweep_table("bad", "nosuch", interval="1s"),
-    )  # fmt: skip
-    process = await started("run", option, state=state)
-    while await database.fetchval("SELECT count(*) FROM t") > 50 and process.returncode is None:
-        await asyncio.sleep(0)
-    process.send_signal(signal.SIGHUP)
-    await asyncio.sleep(0)
-    process.terminate()
-
-    result = await ended(process)
+    async with reached(database) as dsn:
+        option = configured(
+            tmp_path, database, sweep_table(interval="1s", archive_to="file:old"),
+            sweep_table("bad", "nosuch", interval="1s"), dsn=dsn,
+        )  # fmt: skip
+        process = await started("run", option, state=state)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while await database.fetchval("SELECT count(*) FROM t") > 50:
+                    assert process.returncode is None
+                process.send_signal(signal.SIGHUP)
+                process.terminate()
+                result = await ended(process)
+        finally:
+            if process.returncode is None:
+                process.kill()
 
     assert result.code == 0
     assert owners(state) == {OWNER}
@@ -141,13 +160,18 @@ async def test_links_that_the_owner_laid_lead_root_nowhere(
     os.lchown(state / "archive", pwd.getpwnam(OWNER).pw_uid, -1)
     for name in ("state.json", "state.json.part", "lock"):
         (state / name).symlink_to(victim)
-    option = configured(tmp_path, database, sweep_table(archive_to="file:old"))
-    before = sorted(tmp_path.rglob("*"))
+    async with reached(database) as dsn:
+        option = configured(tmp_path, database, sweep_table(archive_to="file:old"), dsn=dsn)
+        before = sorted(tmp_path.rglob("*"))
 
-    await ended(await started("sweep", "--json", option, state=state))
-    process = await started("run", option, state=state)
-    process.terminate()
-    await ended(process)
+        for command in ("sweep", "run"):
+            process = await started(command, option, state=state)
+            assert process.stderr
+            first = await process.stderr.readline()  # it has begun, or says why not
+            with suppress(ProcessLookupError):
+                process.terminate()
+            result = await ended(process)
+            assert first or result.code
 
     assert victim.read_text() == "precious"
     assert stat.S_IMODE(victim.stat().st_mode) == 0o600
