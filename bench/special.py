@@ -18,6 +18,9 @@ from bench.cases import table
 from bench.peers import Measured, held_snapshot, one_delete, sweeperd
 from bench.traffic import Latency, pgbench
 from bench.world import World
+from sweeperd.host.clock import SystemClock
+from sweeperd.sweep.guards.decide import GUARD_KEYS
+from sweeperd.sweep.guards.hold_file import Hold, Holds
 
 Outcome = tuple[str, str, bool, dict[str, Any]]
 Special = Callable[[int], Awaitable[Outcome]]
@@ -190,13 +193,18 @@ async def memory(pairs: int) -> Outcome:  # noqa: ARG001 - measured once, it doe
 
 async def _resident(dsn: str) -> int:
     with tempfile.TemporaryDirectory(prefix="swp-") as directory:
-        config = Path(directory, "sweeperd.toml")
+        config, state = Path(directory, "sweeperd.toml"), Path(directory, "state")
+        # a first run passes its guards, as after `sweeperd release`
+        holds = Holds(state, SystemClock().now)
+        holds.place(Hold("s", "a first run", kinds=tuple(GUARD_KEYS)))
+        holds.release("s", "bench")
         config.write_text(
+            f"[daemon]\nstate_dir = {json.dumps(str(state))}\n"
             f"[databases.app]\ndsn = {json.dumps(dsn)}\n[sweeps.s]\ntable = 't'\n"
             "column = 'expires_at'\nkeep = '0s'\ntimeout = '1h'\n"
         )
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "sweeperd", "sweep", "--config", str(config), "--release"),
+            *(sys.executable, "-m", "sweeperd", "sweep", "--config", str(config)),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )

@@ -89,7 +89,7 @@ def hold(
     """
     name = _name(name, every=every)
     place = find_place(config_path, state_dir)
-    anchor = _anchor(place.state_dir)
+    anchor, user = _anchor(place.state_dir), _user()
     holds = _opened(place, make=True)
     sweep = (place.sweeps or {}).get(name)
     if place.sweeps is not None and sweep is None and name != ALL:
@@ -97,7 +97,7 @@ def hold(
     wanted = Hold(
         name,
         reason,
-        by=_user(),
+        by=user,
         since=holds.now(),
         until=until,
         policy=policy_of(sweep) if sweep is not None else None,
@@ -132,9 +132,10 @@ def release(name: str | None, config_path: Path, *, every: bool, state_dir: Path
     """
     name = _name(name, every=every)
     place = find_place(config_path, state_dir)
+    user = _user()
     holds = _opened(place, make=False)
     try:
-        removed = holds.release(name, _user())
+        removed = holds.release(name, user)
     except OSError as error:
         raise _unwritable(place.state_dir, error) from error
     if (other := _other(place, holds, name)) is not None:
@@ -218,7 +219,7 @@ def _wait_for_batches(batches: Batches) -> list[int] | None:
 
 
 def _user() -> str:
-    """Return who asks: the person behind sudo, too."""
+    """Return who asks: the person behind sudo, too; root before it becomes another user."""
     return os.environ.get("SUDO_USER") or user_name(os.getuid())
 
 

@@ -39,6 +39,9 @@ class Settings:
     window: WallWindow | None = None
     enabled: bool = True
     before: tuple[str, ...] = ()
+    table: str = "public.sessions"
+    column: str = "expires_at"
+    condition: str | None = None
 
 
 @dataclass(frozen=True)

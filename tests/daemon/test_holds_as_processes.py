@@ -10,20 +10,23 @@ import pwd
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.host.clock import SystemClock
+from sweeperd.sweep.guards.gate import Batches, Gate, open_anchor
 from sweeperd.sweep.guards.hold_file import ALL, HOLDS, LOCKS, Hold, Holds
+from sweeperd.sweep.outcome.report import RunEndError
 from tests.cli.command import SWEEPERD, Result, configured, result_of, start, sweep_table, sweeperd
 from tests.conftest import TestDatabase
 from tests.daemon.process import DaemonProcess
 from tests.parts import need
+from tests.sweep.proxy import Proxy
 
-USER = "nobody"  # the tests' servers let this one in, too
+USER = "games"
 FILL = (
     "CREATE TABLE t (id int PRIMARY KEY, expires_at timestamptz);"
     "INSERT INTO t SELECT g, now() + (g - 500.5) * interval '1 min' FROM generate_series(1, 1000) g"
@@ -67,6 +70,17 @@ async def filled(database: TestDatabase) -> TestDatabase:
     return database
 
 
+@pytest.fixture
+async def reached(filled: TestDatabase) -> AsyncIterator[str]:
+    """A dsn by which the service's user reaches the server, which lets in its own only."""
+    upstream = Path(filled.server.directory) / f".s.PGSQL.{filled.server.port}"
+    async with Proxy(upstream) as proxy:
+        directory = Path(proxy._directory.name)
+        for path in (directory, *directory.iterdir()):
+            shutil.chown(path, USER)
+        yield proxy.dsn(filled.name)
+
+
 class Daemon(DaemonProcess):
     """The daemon with a state directory that lies elsewhere."""
 
@@ -88,15 +102,15 @@ class Daemon(DaemonProcess):
 @need("root")
 @pytest.mark.parametrize("umask", [0, 0o077, 0o777])
 async def test_roots_hold_and_release_reach_the_daemon_of_another_user(
-    filled: TestDatabase, tmp_path: Path, state: Path, umask: int
+    filled: TestDatabase, reached: str, tmp_path: Path, state: Path, umask: int
 ) -> None:
     shutil.chown(state, USER, pwd.getpwnam(USER).pw_gid)
-    daemon = Daemon(tmp_path, filled.dsn, sweep_table(interval="200ms"), state)
+    daemon = Daemon(tmp_path, reached, sweep_table(interval="200ms"), state)
 
     assert (await daemon.run("hold", "s", "--reason=legal", umask=umask)).code == 0
     async with daemon:
         held = await daemon.event("sweep_held", sweep="s")
-        assert "legal" in held["reason"]
+        assert (held["reason"], held["by"]) == ("legal", "root")
         assert (await daemon.run("sweep", umask=umask)).code == 1
         assert await expired(filled) == EXPIRED
         assert (await daemon.run("release", "s", umask=umask)).code == 0
@@ -210,7 +224,7 @@ async def test_no_row_goes_in_a_foreground_run_once_hold_has_answered(
 
 @need("root")
 async def test_a_process_that_cannot_make_its_lock_file_is_waited_for(
-    filled: TestDatabase, tmp_path: Path, state: Path
+    filled: TestDatabase, reached: str, tmp_path: Path, state: Path
 ) -> None:
     (state / LOCKS).mkdir(mode=0o500)
     for path in (state, state / LOCKS):
@@ -220,7 +234,7 @@ async def test_a_process_that_cannot_make_its_lock_file_is_waited_for(
         "$$ BEGIN PERFORM pg_sleep(0.02); RETURN OLD; END $$;"
         "CREATE TRIGGER slow BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION slow()"
     )
-    daemon = Daemon(tmp_path, filled.dsn, sweep_table(timeout="1h"), state)
+    daemon = Daemon(tmp_path, reached, sweep_table(timeout="1h"), state)
     async with daemon:
         async with asyncio.timeout(20):
             while await expired(filled) == EXPIRED:
@@ -349,12 +363,12 @@ async def test_a_hold_that_waited_for_an_earlier_version_is_taken_over(
 
 @need("root")
 async def test_requests_of_an_earlier_version_that_cannot_be_listed_hold_every_sweep(
-    filled: TestDatabase, tmp_path: Path, state: Path
+    filled: TestDatabase, reached: str, tmp_path: Path, state: Path
 ) -> None:
     (state / "requests").mkdir(mode=0o750)  # as root's umask left it
     (state / "requests" / "s.hold").write_text("{}")
     shutil.chown(state, USER, pwd.getpwnam(USER).pw_gid)
-    daemon = Daemon(tmp_path, filled.dsn, sweep_table(), state)
+    daemon = Daemon(tmp_path, reached, sweep_table(), state)
 
     async with daemon:
         held = await daemon.event("sweep_held", sweep="s")
@@ -441,3 +455,24 @@ def test_a_hold_of_a_guard_that_could_not_be_written_is_written_later(state: Pat
     holds.release("s", "test")
     holds.release(ALL, "test")
     assert holds.find(sweep) is None
+
+
+async def test_a_batch_that_began_before_there_was_a_state_directory_is_waited_for(
+    above: Path,
+) -> None:
+    state = above / "not yet" / "state"
+    sweep = SweepConfig(name="s", database="app", table="t", condition="a")
+    holds = Holds(state, SystemClock().now)
+    gate = Gate(holds, sweep)
+
+    async with gate.batch():
+        anchor = open_anchor(state)
+        holds.place(Hold("s", "legal"))
+        batches = Batches(state, ["s"], anchor)
+        assert batches.under_way()
+        assert batches.processes() == [os.getpid()]
+
+    assert not batches.under_way()
+    with pytest.raises(RunEndError, match="legal"):
+        async with gate.batch():
+            pass
