@@ -16,10 +16,11 @@ LIMIT 100
 """
 
 # One trigger of each of these tables that may suppress a delete: before, for each row, on delete.
+# PostgreSQL 14 calls a partition's copy of its parent's trigger internal; those of keys come after.
 BEFORE_DELETE: Final = """
 SELECT DISTINCT ON (t.tgrelid) t.tgrelid::bigint AS oid, t.tgname AS name
 FROM pg_trigger t
-WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND (t.tgtype & 11) = 11
+WHERE t.tgenabled IN ('O', 'A') AND (t.tgtype & 11) = 11
   AND t.tgrelid = ANY ($1::bigint[]::oid[])
 ORDER BY t.tgrelid, t.tgname
 """
