@@ -46,10 +46,6 @@ class SweepError(SweeperdError):
     """One sweep cannot go on: its table, column, privilege or data forbid it."""
 
 
-class HeldError(SweeperdError):
-    """A guard holds the sweep until it is released."""
-
-
 @dataclass(frozen=True)
 class Problem:
     """One fault of the configuration.

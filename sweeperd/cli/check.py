@@ -19,9 +19,7 @@ from sweeperd.config.files.loading import load_config
 from sweeperd.config.files.render import render
 from sweeperd.config.files.schema import schema
 from sweeperd.config.models import Config, SweepConfig
-from sweeperd.daemon.state.holds import damage_holds, holds_of
-from sweeperd.daemon.state.record import Loaded
-from sweeperd.daemon.state.store import StateUnreadableError, read_records
+from sweeperd.daemon.state.holds import damage_holds, read_holds
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, SweeperdError
 from sweeperd.host.clock import SystemClock
 from sweeperd.host.owner import become_owner_of
@@ -100,13 +98,7 @@ def _configured(config: Config) -> Line:
 
 def _held(config: Config) -> list[Line]:
     """Return a line for each sweep that is held, and so deletes nothing."""
-    state_dir = config.daemon.state_dir
-    try:
-        loaded = read_records(state_dir)
-    except StateUnreadableError as error:
-        loaded = Loaded(unusable=str(error))
-    holds = holds_of(state_dir, SystemClock().now, loaded)
-    holds.configured = frozenset(config.sweeps)
+    loaded, holds = read_holds(config.daemon.state_dir, SystemClock().now, config.sweeps.keys())
     wanted = damage_holds(holds, loaded, config.sweeps)
     found = [(name, holds.find(sweep) or wanted.get(name)) for name, sweep in config.sweeps.items()]
     return [

@@ -16,9 +16,7 @@ from sweeperd.cli.state_dir import Place, find_place, own
 from sweeperd.cli.terminal import say
 from sweeperd.config.values.durations import parse_duration
 from sweeperd.config.values.types import NAME
-from sweeperd.daemon.state.holds import hold_for_damage, holds_of, take_over
-from sweeperd.daemon.state.record import Loaded
-from sweeperd.daemon.state.store import StateUnreadableError, read_records
+from sweeperd.daemon.state.holds import hold_for_damage, read_holds, take_over
 from sweeperd.errors import EXIT_FAILED, SweeperdError
 from sweeperd.host.clock import SystemClock
 from sweeperd.host.permissions import user_name
@@ -168,13 +166,10 @@ def _shown(name: str) -> str:
 def _opened(place: Place, *, make: bool) -> Holds:
     """Return the holds of the state directory, as the user who owns it."""
     own(place.state_dir, make=make)
-    try:
-        loaded = read_records(place.state_dir)
-    except StateUnreadableError as error:
-        say(f"{error}; the sweeps that it may concern are held", err=True)
-        loaded = Loaded(unusable=str(error))
-    holds = holds_of(place.state_dir, SystemClock().now, loaded)
-    holds.configured = place.sweeps.keys() if place.sweeps is not None else None
+    configured = place.sweeps.keys() if place.sweeps is not None else None
+    loaded, holds = read_holds(place.state_dir, SystemClock().now, configured)
+    if loaded.unusable is not None:
+        say(f"{loaded.unusable}; the sweeps that it may concern are held", err=True)
     take_over(holds, loaded)
     hold_for_damage(holds, loaded, place.sweeps or {})
     return holds

@@ -16,9 +16,9 @@ from sweeperd.cli.output import shown
 from sweeperd.config.files.loading import load_config
 from sweeperd.config.models import Config, SweepConfig
 from sweeperd.config.order import in_order
-from sweeperd.daemon.state.holds import hold_for_damage, holds_of, take_over
+from sweeperd.daemon.state.holds import hold_for_damage, read_holds, take_over
 from sweeperd.daemon.state.record import Loaded
-from sweeperd.daemon.state.store import StateUnreadableError, read_records, running_pid
+from sweeperd.daemon.state.store import running_pid
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
 from sweeperd.host.clock import SystemClock
 from sweeperd.host.owner import become_owner_of
@@ -177,12 +177,7 @@ class Past:
     def of(cls, config: Config) -> Past:
         """Read the state; what cannot be read holds the sweeps it may concern."""
         state_dir = config.daemon.state_dir
-        try:
-            loaded = read_records(state_dir)
-        except StateUnreadableError as error:
-            loaded = Loaded(unusable=str(error))
-        holds = holds_of(state_dir, SystemClock().now, loaded)
-        holds.configured = frozenset(config.sweeps)
+        loaded, holds = read_holds(state_dir, SystemClock().now, config.sweeps.keys())
         take_over(holds, loaded)
         hold_for_damage(holds, loaded, config.sweeps)
         return cls(loaded, holds, running_pid(state_dir) is not None)

@@ -6,14 +6,14 @@ from typing import Final
 
 import click
 
-from sweeperd.log.safe_text import bounded, one_line, redact
+from sweeperd.log.safe_text import presentable
 
 _LONGEST_LINE: Final = 20_000  # a cure may name many tables
 
 
 def safe(text: str) -> str:
     """Return a text without secrets and without characters that could forge a line."""
-    return one_line(redact(bounded(text, _LONGEST_LINE)))
+    return presentable(text, _LONGEST_LINE)
 
 
 def say(text: str, *, label: str = "", err: bool = False) -> None:

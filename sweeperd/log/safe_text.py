@@ -72,9 +72,9 @@ def one_line(text: str) -> str:
     return _UNSAFE.sub(escaped, text)
 
 
-def presentable(text: str) -> str:
+def presentable(text: str, limit: int = LONGEST_TEXT) -> str:
     """Return a text of any origin as it may be shown: short, without secrets, on one line."""
-    return one_line(redact(bounded(text)))
+    return one_line(redact(bounded(text, limit)))
 
 
 def safe_json(value: object, *, indent: int | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Final
 from sweeperd.config.models import SweepConfig
 from sweeperd.config.values.types import NAME
 from sweeperd.daemon.state.record import Loaded
+from sweeperd.daemon.state.store import StateUnreadableError, read_records
 from sweeperd.host.files import open_directory, read_small, write_small
 from sweeperd.host.permissions import read_file
 from sweeperd.sweep.guards.hold_file import ALL, BY_GUARD, HOLDS, Hold, Holds, policy_of
@@ -31,6 +32,25 @@ def holds_of(state_dir: Path, now: Callable[[], datetime], loaded: Loaded) -> Ho
     holds.has_history = lambda name: name in records and records[name].last_start is not None
     holds.known_policy = lambda name: records[name].policy if name in records else None
     return holds
+
+
+def read_holds(
+    state_dir: Path, now: Callable[[], datetime], configured: Collection[str] | None
+) -> tuple[Loaded, Holds]:
+    """Read the state for a command, and return it with the holds; unreadable state is told in it.
+
+    Args:
+        state_dir: The state directory.
+        now: Returns the host's wall time, UTC.
+        configured: Names in the configuration; None where that cannot be read.
+    """
+    try:
+        loaded = read_records(state_dir)
+    except StateUnreadableError as error:
+        loaded = Loaded(unusable=str(error))
+    holds = holds_of(state_dir, now, loaded)
+    holds.configured = configured
+    return loaded, holds
 
 
 def take_over(holds: Holds, loaded: Loaded) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
-
-import asyncpg
 
 from sweeperd.config.models import DatabaseConfig, SweepConfig
 from sweeperd.config.values.sql_expression import cut_at_cutoff
@@ -20,13 +17,10 @@ from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.expired import Condition, Expired
 from sweeperd.postgres.sql.rows import Target
 from sweeperd.postgres.sql.zones import set_zone
-from sweeperd.postgres.sqlstate import Fault, classify
 from sweeperd.postgres.transaction import (
     Connection,
-    fetch,
     fetchval,
     reading,
-    savepoint,
     set_search_path,
 )
 from sweeperd.sweep.survey.cascades import refuse_cascades_back
@@ -38,17 +32,13 @@ from sweeperd.sweep.survey.identity import Identity
 from sweeperd.sweep.survey.instants import from_micros, to_micros
 from sweeperd.sweep.survey.leaves import find_leaves
 from sweeperd.sweep.survey.parsed_expression import ParsedExpression
+from sweeperd.sweep.survey.sample import SAMPLE_ROWS, sampled_percent, take_sample
 from sweeperd.sweep.survey.target import Leaf, make_target, table_of
 from sweeperd.sweep.survey.trust import TrustedPath, parse_trusted
 from sweeperd.sweep.survey.units import wrong_unit
 from sweeperd.sweep.survey.usual_load import Amount
 from sweeperd.sweep.survey.zone_check import Sampling, ZoneCheck
 from sweeperd.sweep.survey.zones import repeated_hour, zone_hold
-
-_SAMPLE_BLOCKS: Final = 64
-_SAMPLE_ROWS: Final = 10_000
-_SAMPLE_LEAVES: Final = 100
-_LEAST_SAMPLE_ROWS: Final = 100  # of one leaf
 
 
 @dataclass(frozen=True)
@@ -84,13 +74,6 @@ class Survey:
     survivors: bool
     warnings: tuple[str, ...]
     search_path: tuple[str, ...] | None
-
-    @property
-    def served(self) -> bool:
-        """Whether an index finds the column's greatest value."""
-        column = self.column
-        indexes = [index for leaf in self.leaves for index in leaf.indexes]
-        return column is not None and any(index.serves(column) for index in indexes)
 
     def identity(self, *, archived: bool) -> Identity:
         """Return what must not change while the run is under way."""
@@ -129,17 +112,8 @@ async def survey(
         await refuse_cascades_back(connection, root)
         obey = sweep.row_security == "obey"
         leaves = await find_leaves(connection, root, column, target, warnings, obey=obey)
-        if target.two_steps and not all(leaf.lockable for leaf in leaves):
-            closed = next(leaf.relation for leaf in leaves if not leaf.lockable)
-            raise SweepError(
-                f"where or condition may read other tables, so rows of {closed.shown} must be "
-                "locked first, and this role may not",
-                cure="give the table policies FOR ALL only: a row that a policy FOR UPDATE hides "
-                "cannot be locked"
-                if closed.policies_by_command and closed.lockable
-                else closed.grant("UPDATE"),
-            )
-        sampling = Sampling(_percent(leaves), _SAMPLE_ROWS)
+        _refuse_unlockable(target, leaves)
+        sampling = Sampling(sampled_percent(leaves), SAMPLE_ROWS)
         check = ZoneCheck(connection, target, columns, cutoff=server.cutoff, sampling=sampling)
         decides = fingerprint(sweep, unit, column.shown if column else "")
         facts = await _facts(connection, server, decides, root.oid, (elapsed, clock.boot()))
@@ -172,6 +146,25 @@ async def survey(
         return await _sampled(connection, found)
 
 
+def _refuse_unlockable(target: Target, leaves: Sequence[Leaf]) -> None:
+    """Refuse an operator's text that reads other tables where rows cannot be locked first.
+
+    Raises:
+        SweepError: With what the role lacks.
+    """
+    closed = next((leaf.relation for leaf in leaves if not leaf.lockable), None)
+    if not target.two_steps or closed is None:
+        return
+    raise SweepError(
+        f"where or condition may read other tables, so rows of {closed.shown} must be locked "
+        "first, and this role may not",
+        cure="give the table policies FOR ALL only: a row that a policy FOR UPDATE hides "
+        "cannot be locked"
+        if closed.policies_by_command and closed.lockable
+        else closed.grant("UPDATE"),
+    )
+
+
 async def _read_text(
     connection: Connection,
     sweep: SweepConfig,
@@ -189,12 +182,6 @@ async def _read_text(
         return None, None
     pieces = cut_at_cutoff(text) if sweep.condition else (text,)
     return await parse_trusted(connection, root, target.table, pieces)
-
-
-def _percent(leaves: Sequence[Leaf]) -> float:
-    """Return the share of the table's blocks that a sample reads."""
-    blocks = sum(leaf.blocks for leaf in leaves)
-    return 100.0 * _SAMPLE_BLOCKS / blocks if blocks > _SAMPLE_BLOCKS else 100.0
 
 
 async def _facts(
@@ -249,60 +236,14 @@ async def _sampled(connection: Connection, found: Survey) -> Survey:
     Raises:
         SweepError: The numbers are not times in the sweep's unit.
     """
-    leaves = _spread(found.leaves)
-    percent = _percent(found.leaves)
     numbers = found.unit.startswith("epoch")
-    sample = await _sample_leaves(connection, leaves, percent, values=numbers)
-    thinned_out = not sample.rows and percent < 100.0  # noqa: PLR2004 - the whole
-    if thinned_out:
-        sample = await _sample_leaves(connection, leaves, 100.0, values=numbers)
+    sample = await take_sample(connection, found.leaves, values=numbers)
     name = found.column.name if found.column else ""
     if wrong := wrong_unit(found.unit, sample.values):
         raise SweepError(f"column {name} of {found.root.shown}: {wrong}", cure="correct unit")
-    share = sample.expired / sample.rows if sample.rows else 0.0
-    survivors = share < 1.0 or await _newest_survives(connection, found)
-    # a sample that met none of a few rows among many empty blocks tells nothing of their number
-    parts = len(_filled(found.leaves)) / max(len(leaves), 1) * 100.0 / percent
-    amount = Amount(share, None if thinned_out else sample.expired * parts)
+    amount = sample.amount
+    survivors = amount.share < 1.0 or await _newest_survives(connection, found)
     return replace(found, sampled=sample.rows, expired=amount, survivors=survivors)
-
-
-@dataclass
-class _Sample:
-    """What was seen of a table's rows: how many, how many expired, and numeric values."""
-
-    rows: int = 0
-    expired: int = 0
-    values: list[Any] = field(default_factory=list)
-
-
-def _spread(leaves: tuple[Leaf, ...]) -> list[Leaf]:
-    """Return the leaves to sample: all, or some evenly spread, which the newest is one of."""
-    filled = _filled(leaves)
-    step = max(len(filled) // _SAMPLE_LEAVES, 1)
-    return filled[::-1][::step][::-1]
-
-
-def _filled(leaves: tuple[Leaf, ...]) -> list[Leaf]:
-    return [leaf for leaf in leaves if leaf.blocks or not leaf.one_heap] or list(leaves)
-
-
-async def _sample_leaves(
-    connection: Connection, leaves: list[Leaf], percent: float, *, values: bool
-) -> _Sample:
-    """Sample leaf by leaf.
-
-    Through the parent one statement would lock the indexes of every partition, and reach foreign
-    partitions.
-    """
-    sample = _Sample()
-    limit = max(_SAMPLE_ROWS // max(len(leaves), 1), _LEAST_SAMPLE_ROWS)
-    for leaf in leaves:
-        row = await _sample(connection, leaf.target, (percent, limit), values=values)
-        sample.rows += row["rows"]
-        sample.expired += row["expired"]
-        sample.values += row["values"] or ()
-    return sample
 
 
 async def _newest_survives(connection: Connection, found: Survey) -> bool:
@@ -312,19 +253,3 @@ async def _newest_survives(connection: Connection, found: Survey) -> bool:
         if served and await fetchval(connection, sql.newest(leaf.target)) is False:
             return True
     return False
-
-
-async def _sample(
-    connection: Connection, target: Target, size: tuple[float, int], *, values: bool
-) -> Any:  # noqa: ANN401 - asyncpg's record
-    """Sample rows; a ``where`` that some row makes fail is left out, which only holds more."""
-    percent, limit = size
-    statement = sql.sample(target, percent=percent, limit=limit, values=values)
-    try:
-        async with savepoint(connection):
-            return (await fetch(connection, statement))[0]
-    except asyncpg.PostgresError as error:
-        writes = isinstance(error, asyncpg.ReadOnlySQLTransactionError)
-        if target.where is None or not (writes or classify(error) is Fault.ROW):
-            raise
-    return await _sample(connection, replace(target, where=None), size, values=values)

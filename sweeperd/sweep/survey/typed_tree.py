@@ -8,7 +8,6 @@ from typing import Final
 from sweeperd.postgres.node_tree import Node
 from sweeperd.sweep.survey.parsed_expression import Function, ParsedExpression
 
-BOOLEAN: Final = 16
 TEXT: Final = 25
 INTERVAL: Final = 1186
 TIMESTAMP: Final = 1114
