@@ -17,6 +17,7 @@ from sweeperd.errors import SweepError
 from sweeperd.host.clock import SystemClock
 from sweeperd.postgres.sql.expired import quote
 from sweeperd.sweep.checkup import preflight
+from sweeperd.sweep.guards.hold_file import Holds
 from sweeperd.sweep.survey.zones import repeated_hour
 from tests.conftest import TestDatabase
 from tests.sweep.engine import settings, sweep
@@ -243,12 +244,12 @@ async def test_a_plain_role_sees_how_its_expression_is_understood(database: Test
     log = database.server.directory / "log"
 
     async def told() -> int:
-        before = log.read_text().count("LOG:  parse tree")
+        before = log.read_bytes().count(b"LOG:  parse tree")
         report = await sweep(
             database.dsn_for(role), column=None, keep=None, condition="made > :cutoff"
         )
         assert report.outcome == "drained", report.reason
-        return log.read_text().count("LOG:  parse tree") - before
+        return log.read_bytes().count(b"LOG:  parse tree") - before
 
     assert await told() == 2
     await database.execute(f"GRANT SET ON PARAMETER log_min_messages TO {role}")
@@ -387,17 +388,22 @@ LOCAL_TIMES = (
 
 @pytest.mark.parametrize("kind", ["timestamp", "date"])
 async def test_a_zone_that_host_and_server_know_differently_holds(
-    database: TestDatabase, host_zones: Callable[[str, bytes], None], kind: str
+    database: TestDatabase,
+    host_zones: Callable[[str, bytes], None],
+    kind: str,
+    tmp_path: Path,
 ) -> None:
     await database.execute(LOCAL_TIMES.format(kind))
     host_zones("Asia/Tokyo", tz_file(12 * 3600))
 
-    memory: dict[str, Any] = {}
-    report = await sweep(database.dsn, column_timezone="Asia/Tokyo", release=False, memory=memory)
+    holds = Holds(tmp_path, SystemClock().now)
+    report = await sweep(database.dsn, column_timezone="Asia/Tokyo", release=False, holds=holds)
 
     assert report.outcome == "held", report.reason
     assert "this host and the server disagree about the time zone Asia/Tokyo" in str(report.reason)
-    assert memory["held_for"] == ["zone"]
+    hold = holds.read("s")
+    assert hold is not None
+    assert hold.kinds == ("zone",)
     assert await database.fetchval("SELECT count(*) FROM t") == 3
 
 
