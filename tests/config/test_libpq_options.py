@@ -97,6 +97,21 @@ def test_a_missing_file_of_tls_is_named_with_its_option(key: str, tmp_path: Path
         connect_attempts(f"{BASE} {key}={tmp_path}/missing", {})
 
 
+@pytest.mark.parametrize("key", FILES)
+def test_a_pipe_in_place_of_a_file_of_tls_is_refused_and_not_waited_for(
+    key: str, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=f"has {key}, .*pipe .*not a regular file"):
+        connect_attempts(f"{BASE} {key}={tmp_path}/pipe", {})
+
+
+def test_a_pipe_in_place_of_a_service_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=r"service file .*pipe.* not a regular file"):
+        connect_attempts("service=s", {"PGSERVICEFILE": f"{tmp_path}/pipe"})
+
+
 def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("")

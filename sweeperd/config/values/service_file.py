@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sweeperd.config.values.wording import shown
+from sweeperd.host.permissions import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,13 +64,10 @@ def _section(path: Path, name: str) -> dict[str, str] | None:
 
 def _read(path: Path) -> str:
     """Return the file's text; empty if there is no file."""
-    if not path.exists():
-        return ""
-    if not path.is_file():
-        raise ValueError(f"needs the service file {path}, which is not a regular file")
     try:
-        with path.open("rb") as stream:
-            text = stream.read(_LARGEST + 1).decode()
+        text = read_file(path, _LARGEST).decode()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ValueError(f"needs the service file {path}, which cannot be read: {reason}") from None

@@ -8,7 +8,10 @@ from __future__ import annotations
 import os
 import ssl
 import stat
+from pathlib import Path
 from typing import Final
+
+from sweeperd.host.permissions import read_file
 
 _FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _SYSTEM: Final = "system"
@@ -57,13 +60,10 @@ def _system_file(options: dict[str, str]) -> str:
 
 def _look_at(key: str, path: str) -> None:
     try:
+        read_file(Path(path), 0)
         status = os.stat(path)  # noqa: PTH116 - libpq's own spelling of a path
-        with open(path, "rb"):  # noqa: PTH123 - as above
-            pass
     except OSError as error:
         raise ValueError(f"has {key}, whose file {path} cannot be read: {error.strerror}") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"has {key}, and {path} is not a regular file")
     if key != "sslkey":
         return
     loose = _OTHERS_OF_ROOTS if status.st_uid == 0 else _OTHERS
