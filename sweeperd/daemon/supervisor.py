@@ -335,7 +335,7 @@ class Supervisor:
         """Take an event of the run under way; it may have moved the memory on."""
         self._records.touch()
         if event == "database_lost":
-            outage.lose(str(fields.get("error", "")))
+            outage.lose(str(fields["reason"]))
         elif event == "database_back":
             outage.find()
         elif event not in _UNLOGGED:

@@ -152,6 +152,23 @@ async def test_a_crash_in_a_run_is_taken_up_after_the_pause(
     assert link.calls[0].report.memory == {"cursor": 7}
 
 
+async def test_a_database_that_is_lost_in_a_run_is_told_with_the_reason(
+    clock: FakeClock, link: ScriptedLink
+) -> None:
+    async def loses(call: Call) -> None:
+        call.listener("database_lost", database="app", reason="connection reset")
+        call.listener("database_back", database="app")
+        await drains(call)
+
+    link.behaviours = [loses]
+    with capture_logs() as logs:
+        async with running(supervise(link, Memory())):
+            await clock.sleep(HOUR)
+
+    told = [log for log in logs if log["event"] == "database_lost"]
+    assert [log["reason"] for log in told] == ["connection reset"]
+
+
 async def test_the_memory_is_on_record_while_the_run_goes_on(
     clock: FakeClock, link: ScriptedLink
 ) -> None:
