@@ -16,11 +16,11 @@ from sweeperd.cli.state_dir import Place, find_place, own
 from sweeperd.cli.terminal import say
 from sweeperd.config.values.durations import parse_duration
 from sweeperd.config.values.types import NAME
-from sweeperd.daemon.state.holds import hold_for_damage, read_holds, take_over
+from sweeperd.daemon.state.holds import put_in_force, read_holds
 from sweeperd.errors import EXIT_FAILED, SweeperdError
 from sweeperd.host.clock import SystemClock
 from sweeperd.host.permissions import user_name
-from sweeperd.sweep.guards.gate import Batches, open_anchor
+from sweeperd.sweep.guards.batch_lock import BatchesUnderWay, open_anchor
 from sweeperd.sweep.guards.hold_file import ALL, Hold, Holds, policy_of
 from sweeperd.sweep.guards.told import release_command
 
@@ -102,7 +102,9 @@ def hold(
     )
     try:
         placed = holds.place(wanted)
-        busy = _wait_for_batches(Batches(place.state_dir, _bound(place, holds, name), anchor))
+        busy = _wait_for_batches(
+            BatchesUnderWay(place.state_dir, _bound(place, holds, name), anchor)
+        )
     except OSError as error:
         raise _unwritable(place.state_dir, error) from error
     until_text = f" until {placed.until:%Y-%m-%d %H:%M:%S} UTC" if placed.until else ""
@@ -170,8 +172,7 @@ def _opened(place: Place, *, make: bool) -> Holds:
     loaded, holds = read_holds(place.state_dir, SystemClock().now, configured)
     if loaded.unusable is not None:
         say(f"{loaded.unusable}; the sweeps that it may concern are held", err=True)
-    take_over(holds, loaded)
-    hold_for_damage(holds, loaded, place.sweeps or {})
+    put_in_force(holds, loaded, place.sweeps or {})
     return holds
 
 
@@ -199,14 +200,14 @@ def _other(place: Place, holds: Holds, name: str) -> Hold | None:
     return holds.find(sweep) if sweep is not None else holds.read(ALL)
 
 
-def _wait_for_batches(batches: Batches) -> list[int] | None:
+def _wait_for_batches(batches: BatchesUnderWay) -> list[int] | None:
     """Wait until the batches that began before the hold have ended.
 
     Returns:
         The processes whose batches have not; None when all have.
     """
     deadline = time.monotonic() + _LONGEST_BATCH_SECONDS
-    while batches.under_way():
+    while batches.are_left():
         if time.monotonic() > deadline:
             return batches.processes()
         time.sleep(_LOOK_SECONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import pwd
@@ -17,8 +16,9 @@ import pytest
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.host.clock import SystemClock
-from sweeperd.sweep.guards.gate import Batches, Gate, open_anchor
-from sweeperd.sweep.guards.hold_file import ALL, HOLDS, LOCKS, Hold, Holds
+from sweeperd.sweep.guards.batch_lock import LOCK, BatchesUnderWay, BatchLocks, open_anchor
+from sweeperd.sweep.guards.gate import Gate
+from sweeperd.sweep.guards.hold_file import ALL, HOLDS, Hold, Holds
 from sweeperd.sweep.outcome.report import RunEndError
 from tests.cli.command import SWEEPERD, Result, configured, result_of, start, sweep_table, sweeperd
 from tests.conftest import TestDatabase
@@ -226,9 +226,8 @@ async def test_no_row_goes_in_a_foreground_run_once_hold_has_answered(
 async def test_a_process_that_cannot_make_its_lock_file_is_waited_for(
     filled: TestDatabase, reached: str, tmp_path: Path, state: Path
 ) -> None:
-    (state / LOCKS).mkdir(mode=0o500)
-    for path in (state, state / LOCKS):
-        shutil.chown(path, USER, pwd.getpwnam(USER).pw_gid)
+    (state / LOCK).touch(mode=0o400)
+    shutil.chown(state, USER, pwd.getpwnam(USER).pw_gid)
     await filled.execute(
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN PERFORM pg_sleep(0.02); RETURN OLD; END $$;"
@@ -251,9 +250,8 @@ async def test_a_batch_that_does_not_end_is_told_with_its_process(
     filled: TestDatabase, tmp_path: Path, state: Path
 ) -> None:
     option = configured(tmp_path, filled)
-    (state / LOCKS).mkdir()
-    with (state / LOCKS / "s").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
+    with BatchLocks(state).batch("s") as try_lock:
+        assert try_lock()
         result = await sweeperd("hold", "s", option, STATE_DIRECTORY=str(state))
 
     assert result.code == 1
@@ -261,17 +259,13 @@ async def test_a_batch_that_does_not_end_is_told_with_its_process(
     assert (state / HOLDS / "s").is_file()
 
 
-@pytest.mark.parametrize("what", ["link", "directory", "fifo", "locks"])
+@pytest.mark.parametrize("what", ["link", "directory", "fifo"])
 async def test_whatever_lies_where_the_lock_file_should_be_no_held_row_goes(
     filled: TestDatabase, tmp_path: Path, state: Path, what: str
 ) -> None:
     option = configured(tmp_path, filled)
     environ = {"STATE_DIRECTORY": str(state)}
-    place = state / LOCKS / "s"
-    if what == "locks":
-        (state / LOCKS).write_text("")
-    else:
-        (state / LOCKS).mkdir()
+    place = state / LOCK
     if what == "link":
         place.symlink_to("/etc/hostname")
     elif what == "directory":
@@ -468,11 +462,11 @@ async def test_a_batch_that_began_before_there_was_a_state_directory_is_waited_f
     async with gate.batch():
         anchor = open_anchor(state)
         holds.place(Hold("s", "legal"))
-        batches = Batches(state, ["s"], anchor)
-        assert batches.under_way()
+        batches = BatchesUnderWay(state, ["s"], anchor)
+        assert batches.are_left()
         assert batches.processes() == [os.getpid()]
 
-    assert not batches.under_way()
+    assert not batches.are_left()
     with pytest.raises(RunEndError, match="legal"):
         async with gate.batch():
             pass

@@ -21,10 +21,10 @@ from sweeperd.host.files import (
     remove_small,
     write_small,
 )
+from sweeperd.sweep.guards.batch_lock import BatchLocks
 
 HOLDS: Final = "holds"
 RELEASED: Final = "released"
-LOCKS: Final = "locks"
 ALL: Final = "ALL"  # no sweep can be called so
 BY_GUARD: Final = "guard"
 _VERSION: Final = 1
@@ -107,6 +107,7 @@ class Holds:
         configured: Names in the configuration; a hold of another name may be a renamed sweep's.
         has_history: Tells whether a sweep of that name is known to have run.
         known_policy: Returns the policy of the last run of that name; None when it is not known.
+        locks: Under which the batches of this process work.
     """
 
     state_dir: Path
@@ -114,7 +115,11 @@ class Holds:
     configured: Collection[str] | None = None
     has_history: Callable[[str], bool] = lambda _: True
     known_policy: Callable[[str], str | None] = lambda _: None
+    locks: BatchLocks = field(init=False)
     _unwritten: dict[str, Hold] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.locks = BatchLocks(self.state_dir)
 
     def find(self, sweep: SweepConfig) -> Hold | None:
         """Return the hold that binds a sweep at this moment; None when it may run."""
