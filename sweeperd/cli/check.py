@@ -27,7 +27,7 @@ from sweeperd.log.events import counted
 from sweeperd.log.safe_text import redact, safe_json
 from sweeperd.postgres import catalog
 from sweeperd.postgres.connect import Database
-from sweeperd.postgres.sqlstate import describe
+from sweeperd.postgres.sqlstate import SERVER_ERRORS, describe
 from sweeperd.postgres.transaction import Connection, reading
 from sweeperd.sweep.checkup import preflight
 from sweeperd.sweep.guards.told import hold_sentence
@@ -139,7 +139,7 @@ async def _check_database(database: Database, sweeps: list[SweepConfig]) -> Asyn
                     yield line
     except SweeperdError as error:
         yield Line("error", subject, str(error), error.exit_code)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except SERVER_ERRORS as error:
         yield Line("error", subject, describe(error), EXIT_UNAVAILABLE)
 
 

@@ -13,6 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sweeperd.cli.terminal import safe
 from sweeperd.config.models import SweepConfig
+from sweeperd.daemon.run_record import log_run
 from sweeperd.sweep.guards.hold_file import Hold, Holds
 from sweeperd.sweep.guards.told import hold_fields, release_command
 from sweeperd.sweep.outcome.report import Listener, Report
@@ -33,7 +34,9 @@ def shown(report: Report, holds: Holds, sweep: SweepConfig, *, as_json: bool) ->
     else:
         yield _logged
     hold = holds.find(sweep) if report.outcome == "held" else None
-    _log_end(report, hold)
+    log_run(report)
+    if hold is not None:
+        structlog.get_logger().warning("sweep_held", **hold_fields(hold))
     if not as_json:
         _summary(report, hold)
 
@@ -62,22 +65,6 @@ def _logged(event: str, **fields: Any) -> None:  # noqa: ANN401 - any field
         return
     log = structlog.get_logger()
     (log.warning if event in _WARNINGS else log.info)(event, **fields)
-
-
-def _log_end(report: Report, hold: Hold | None) -> None:
-    """Log the run's end: exactly one of the design's events, and the hold besides."""
-    log = structlog.get_logger()
-    fields = report.as_dict()
-    for name in ("sweep", "correlation_id"):
-        fields.pop(name)
-    if report.outcome == "failed":
-        log.error("sweep_failed", **fields)
-    elif report.outcome == "timed_out":
-        log.warning("sweep_timed_out", **fields)
-    else:
-        log.info("sweep_ran", **fields)
-    if hold is not None:
-        log.warning("sweep_held", **hold_fields(hold))
 
 
 def _summary(report: Report, hold: Hold | None) -> None:

@@ -16,7 +16,7 @@ from sweeperd.cli.output import shown
 from sweeperd.config.files.loading import load_config
 from sweeperd.config.models import Config, SweepConfig
 from sweeperd.config.order import in_order
-from sweeperd.daemon.state.holds import hold_for_damage, read_holds, take_over
+from sweeperd.daemon.state.holds import put_in_force, read_holds
 from sweeperd.daemon.state.record import Loaded
 from sweeperd.daemon.state.store import running_pid
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
@@ -178,8 +178,7 @@ class Past:
         """Read the state; what cannot be read holds the sweeps it may concern."""
         state_dir = config.daemon.state_dir
         loaded, holds = read_holds(state_dir, SystemClock().now, config.sweeps.keys())
-        take_over(holds, loaded)
-        hold_for_damage(holds, loaded, config.sweeps)
+        put_in_force(holds, loaded, config.sweeps)
         return cls(loaded, holds, running_pid(state_dir) is not None)
 
     def memory(self, name: str) -> dict[str, object]:

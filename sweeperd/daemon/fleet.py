@@ -85,8 +85,6 @@ class Fleet:
         self._connect = connect
         self._records = records
         self._holds = holds
-        self._holds.has_history = self._has_history
-        self._holds.known_policy = lambda name: self._records.record(name).policy
         self._holds_seen: tuple[object, ...] = ()
         self._clock = clock
         self._on_change = on_change
@@ -128,9 +126,6 @@ class Fleet:
             # a hold that is known may have an end time
             if changed or member.supervisor.is_held:
                 member.supervisor.look_at_hold()
-
-    def _has_history(self, name: str) -> bool:
-        return self._records.record(name).last_start is not None
 
     def ailments(self, at: float) -> list[str]:
         """Return why the watchdog must not be told that all is well.

@@ -17,7 +17,7 @@ import structlog
 from sweeperd import __version__
 from sweeperd.config.files.loading import load_config
 from sweeperd.daemon.fleet import Fleet
-from sweeperd.daemon.state.holds import hold_for_damage, holds_of, take_over
+from sweeperd.daemon.state.holds import holds_of, put_in_force
 from sweeperd.daemon.state.ledger import Ledger
 from sweeperd.daemon.state.store import StateStore
 from sweeperd.errors import ConfigError
@@ -155,9 +155,8 @@ class Daemon:
         stack.enter_context(store.locked())
         self._notifier = stack.enter_context(connected_notifier(self._environ))
         self._ledger = Ledger(store)
-        self._holds = holds_of(config.daemon.state_dir, self._clock.now, self._ledger.loaded)
-        take_over(self._holds, self._ledger.loaded)
-        hold_for_damage(self._holds, self._ledger.loaded, config.sweeps)
+        self._holds = holds_of(config.daemon.state_dir, self._clock.now, self._ledger.record)
+        put_in_force(self._holds, self._ledger.loaded, config.sweeps)
         self._fleet = Fleet(
             self._connect, self._ledger, self._holds, self._clock, on_change=self._show
         )

@@ -20,8 +20,6 @@ with suppress(ImportError):
     from cysystemd import journal as _journal
 
 _IDENTIFIER = "sweeperd"
-
-
 PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 
 

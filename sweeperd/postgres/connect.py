@@ -15,15 +15,11 @@ from sweeperd.config.models import DatabaseConfig
 from sweeperd.config.values.dsn import Attempt, connect_attempts
 from sweeperd.errors import ConfigError, DatabaseUnreachableError
 from sweeperd.postgres.scram import bound_iterations
-from sweeperd.postgres.sqlstate import describe
+from sweeperd.postgres.sqlstate import SERVER_ERRORS, describe
 from sweeperd.postgres.transaction import PINNED, Connection, Frame, major_version, settle
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 _CLOSE_TIMEOUT: Final = 2.0
-_CONNECT_ERRORS: Final = (
-    *(OSError, TimeoutError),
-    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
-)
 # Instants and days travel as PostgreSQL's own integers: exact, and no year is out of range.
 _INTEGER_TYPES: Final = ("timestamptz", "timestamp", "date")
 # The driver looks an array type up in the catalogues when it first meets it. It meets them all
@@ -118,7 +114,7 @@ class Database:
         except BaseException as error:
             if connection is not None:
                 connection.terminate()
-            if isinstance(error, _CONNECT_ERRORS):
+            if isinstance(error, SERVER_ERRORS):
                 raise DatabaseUnreachableError(
                     f"database {self.name}: {self._why(error, limit)}", cure=_cure(error)
                 ) from error

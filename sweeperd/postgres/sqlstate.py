@@ -24,6 +24,12 @@ class Fault(Enum):
     FATAL = "fatal"  # this sweep cannot go on
 
 
+# What the driver raises when a connection fails, TimeoutError among OSError. An InternalClientError
+# is what it raises when the server ends a session under it.
+LOST_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, EOFError)
+# all that a statement may raise
+SERVER_ERRORS = (asyncpg.PostgresError, *LOST_ERRORS)
+
 # raises where row_security = off and a policy would hide rows (utils/misc/rls.c)
 _ROW_SECURITY_ROUTINE = "check_enable_rls"
 ROW_SECURITY_CURE = (
@@ -56,13 +62,7 @@ def classify(error: BaseException) -> Fault:
     """
     if isinstance(error, asyncpg.PostgresError):
         return _by_state(error.sqlstate or "XX000")
-    # an InternalClientError is what the driver raises when the server ends a session under it
-    if isinstance(
-        error,
-        OSError | asyncpg.InterfaceError | asyncpg.InternalClientError | TimeoutError | EOFError,
-    ):
-        return Fault.LOST
-    return Fault.FATAL
+    return Fault.LOST if isinstance(error, LOST_ERRORS) else Fault.FATAL
 
 
 def _by_state(state: str) -> Fault:

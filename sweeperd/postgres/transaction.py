@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import asyncpg
 
-from sweeperd.postgres.sql.expired import quote
+from sweeperd.postgres.sql.expired import quote, quote_literal
 from sweeperd.postgres.sql.rows import Statement
 from sweeperd.postgres.sqlstate import Fault, classify
 
@@ -81,7 +81,7 @@ class Frame:
         if self.search_path is not None:
             settings["search_path"] = _path(self.search_path)
         if self.time_zone is not None:
-            settings["TimeZone"] = "'" + self.time_zone.replace("'", "''") + "'"
+            settings["TimeZone"] = quote_literal(self.time_zone)
         local = "".join(f"; SET LOCAL {name} = {value}" for name, value in settings.items())
         access = " READ ONLY" if self.read_only else ""
         return f"BEGIN ISOLATION LEVEL READ COMMITTED{access}{local}"
@@ -168,14 +168,21 @@ def _path(schemas: tuple[str, ...]) -> str:
 
 
 @asynccontextmanager
-async def savepoint(connection: Connection) -> AsyncIterator[None]:
-    """Keep the transaction usable when a statement inside fails; its error goes on."""
+async def savepoint(connection: Connection, *, undone: bool = False) -> AsyncIterator[None]:
+    """Keep the transaction usable when a statement inside fails; its error goes on.
+
+    Args:
+        connection: In a transaction.
+        undone: Whether what is set inside is taken back at the end, too.
+    """
     await connection.execute("SAVEPOINT optional")
     try:
         yield
     except asyncpg.PostgresError:
         await connection.execute("ROLLBACK TO SAVEPOINT optional")
         raise
+    if undone:
+        await connection.execute("ROLLBACK TO SAVEPOINT optional")
     await connection.execute("RELEASE SAVEPOINT optional")
 
 

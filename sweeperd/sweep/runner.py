@@ -13,14 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import asyncpg
-
 from sweeperd.config.models import SweepConfig, default_state_dir
 from sweeperd.errors import DatabaseUnreachableError, SweeperdError, SweepError
 from sweeperd.host.clock import Clock
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sqlstate import Fault, classify, describe
+from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify, describe
 from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading, reading_rows
 from sweeperd.sweep.archive.base import Archive, NoArchive
 from sweeperd.sweep.archive.file import FileArchive
@@ -48,11 +46,6 @@ ARCHIVES: Final = "archive"  # below the state directory
 # ends after which a look at the dead rows is in place: the server is well, and time is left
 _WORTH_CARE: Final = frozenset({"drained", "capped", "failed"})
 _DRY_RUN_LIMIT: Final = 1_000_000
-# what a server or a lost connection raises; the driver's own confusion is a lost connection, too
-_SERVER_ERRORS: Final = (
-    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
-    *(OSError, TimeoutError),
-)
 _DRY_RUN_MS: Final = 30_000
 
 
@@ -143,7 +136,7 @@ class Runner:
             self._end(report, end)
         except SweeperdError as error:
             report.fail(str(error), error.exit_code)
-        except _SERVER_ERRORS as error:
+        except SERVER_ERRORS as error:
             lost = classify(error) is Fault.LOST
             report.fail(describe(error), DatabaseUnreachableError.exit_code if lost else 1)
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.config.values.types import NAME
-from sweeperd.daemon.state.record import Loaded
+from sweeperd.daemon.state.record import Loaded, SweepRecord
 from sweeperd.daemon.state.store import StateUnreadableError, read_records
 from sweeperd.host.files import open_directory, read_small, write_small
 from sweeperd.host.permissions import read_file
@@ -25,13 +25,22 @@ _LARGEST_MARKS: Final = 2**20
 _LARGEST_REQUEST: Final = 65_536
 
 
-def holds_of(state_dir: Path, now: Callable[[], datetime], loaded: Loaded) -> Holds:
-    """Return the holds of a state directory, with what its state tells of earlier names."""
-    holds = Holds(state_dir, now)
-    records = loaded.records
-    holds.has_history = lambda name: name in records and records[name].last_start is not None
-    holds.known_policy = lambda name: records[name].policy if name in records else None
-    return holds
+def holds_of(
+    state_dir: Path, now: Callable[[], datetime], record: Callable[[str], SweepRecord]
+) -> Holds:
+    """Return the holds of a state directory, with what its state tells of earlier names.
+
+    Args:
+        state_dir: The state directory.
+        now: Returns the host's wall time, UTC.
+        record: Returns a sweep's record; an empty one when it has no past.
+    """
+    return Holds(
+        state_dir,
+        now,
+        has_history=lambda name: record(name).last_start is not None,
+        known_policy=lambda name: record(name).policy,
+    )
 
 
 def read_holds(
@@ -48,12 +57,25 @@ def read_holds(
         loaded = read_records(state_dir)
     except StateUnreadableError as error:
         loaded = Loaded(unusable=str(error))
-    holds = holds_of(state_dir, now, loaded)
+    holds = holds_of(state_dir, now, lambda name: loaded.records.get(name, SweepRecord()))
     holds.configured = configured
     return loaded, holds
 
 
-def take_over(holds: Holds, loaded: Loaded) -> None:
+def put_in_force(holds: Holds, loaded: Loaded, sweeps: Mapping[str, SweepConfig]) -> None:
+    """Make files of all holds that a state asks for.
+
+    Args:
+        holds: The holds of its directory.
+        loaded: The state.
+        sweeps: Those configured; each whose state cannot be read is held.
+    """
+    _take_over(holds, loaded)
+    for hold in damage_holds(holds, loaded, sweeps).values():
+        holds.place_or_keep(hold)
+
+
+def _take_over(holds: Holds, loaded: Loaded) -> None:
     """Make files of the holds that an earlier version kept in its state, each one once.
 
     Which were taken over is noted once all of them are in force. So neither a crash nor state
@@ -124,22 +146,16 @@ def _taken_over(state_dir: Path) -> set[str]:
     return {mark for mark in marks if isinstance(mark, str)} if isinstance(marks, list) else set()
 
 
-def hold_for_damage(holds: Holds, loaded: Loaded, sweeps: Mapping[str, SweepConfig]) -> None:
-    """Hold each configured sweep whose state cannot be read: its guards would be blind."""
-    for hold in damage_holds(holds, loaded, sweeps).values():
-        holds.place_or_keep(hold)
-
-
 def damage_holds(
     holds: Holds, loaded: Loaded, sweeps: Mapping[str, SweepConfig]
 ) -> dict[str, Hold]:
-    """Return the holds that damaged state asks for, by the sweep's name.
+    """Return the holds that damaged state asks for, by the sweep's name: its guards would be blind.
 
     One that was released for that reason, and did not run since, is not held again.
     """
     reasons = {name: loaded.unusable or loaded.damaged.get(name) for name in sweeps}
     return {
-        name: damage_hold(holds, sweeps[name], why)
+        name: _damage_hold(holds, sweeps[name], why)
         for name, why in reasons.items()
         if why is not None and not _is_released(holds, name)
     }
@@ -150,7 +166,7 @@ def _is_released(holds: Holds, name: str) -> bool:
     return released is not None and STATE_KIND in released.kinds
 
 
-def damage_hold(holds: Holds, sweep: SweepConfig, why: str) -> Hold:
+def _damage_hold(holds: Holds, sweep: SweepConfig, why: str) -> Hold:
     """Return the hold of a sweep whose state cannot be read."""
     return Hold(
         sweep.name,

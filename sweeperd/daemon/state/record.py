@@ -11,8 +11,6 @@ from typing import Any
 from sweeperd.sweep.survey.memory import memory_problem
 
 VERSION = 1
-
-
 HISTORY_LENGTH = 20
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from sweeperd.postgres.node_tree import Node
-from sweeperd.postgres.sql.expired import Args, quote
-from sweeperd.postgres.sql.rows import Statement, Table
+from sweeperd.postgres.sql.expired import CONCATENATED, Args, quote
+from sweeperd.postgres.sql.rows import Statement, Table, thinned
 
 # A time of day and behind it a zone: "Z", a name of UTC, an offset; or no time at all.
 _ZONED: Final = (
@@ -145,8 +145,8 @@ def interval_with_days(
 ) -> Statement:
     """Return whether a sampled interval has days, months or years."""
     odd = " OR ".join(
-        f"pg_catalog.date_part({args.add(part, 'pg_catalog.text')}, sampled.value::interval) "
-        "OPERATOR(pg_catalog.<>) 0"
+        f"pg_catalog.date_part({args.add(part, 'pg_catalog.text')}, "
+        "sampled.value::pg_catalog.interval) OPERATOR(pg_catalog.<>) 0"
         for part in ("day", "month", "year")
     )
     return _sampled(table, operand, odd, args, (percent, limit))
@@ -156,11 +156,9 @@ def _sampled(
     table: Table, operand: str, odd: str, args: Args, bounds: tuple[float, int]
 ) -> Statement:
     percent, limit = bounds
-    thinned = (
-        f" TABLESAMPLE SYSTEM ({args.add(percent, 'real')})" if percent < 100 else ""  # noqa: PLR2004 - the whole
-    )
+    source = thinned(table, percent, args)
     return Statement(
-        f"SELECT EXISTS (SELECT FROM (SELECT {operand} AS value FROM {table.source}{thinned} "
+        f"SELECT EXISTS (SELECT FROM (SELECT {operand} AS value FROM {source} "
         f"LIMIT {args.add(limit, 'bigint')}) AS sampled WHERE {odd})",
         tuple(args),
     )
@@ -168,13 +166,13 @@ def _sampled(
 
 def verdicts(table: Table, condition: str, args: Args, *, percent: float, limit: int) -> Statement:
     """Return each sampled row's identity and whether the condition holds for it."""
-    thinned = (
-        f" TABLESAMPLE SYSTEM ({args.add(percent, 'real')}) REPEATABLE (0)" if percent < 100 else ""  # noqa: PLR2004 - the whole
-    )
     row = table.reference
+    identity = f" {CONCATENATED} ".join(
+        f"{row}.{name}::pg_catalog.text" for name in ("tableoid", "ctid", "xmin")
+    )
     return Statement(
-        f"SELECT {row}.tableoid::text || {row}.ctid::text || {row}.xmin::text AS row, "
-        f"({condition}) IS TRUE AS holds FROM {table.source}{thinned} "
+        f"SELECT {identity} AS row, "
+        f"({condition}) IS TRUE AS holds FROM {thinned(table, percent, args, seed=0)} "
         f"LIMIT {args.add(limit, 'bigint')}",
         tuple(args),
     )

@@ -27,6 +27,8 @@ from sweeperd.postgres.sql.expired import (
 
 Tid = tuple[int, int]
 
+_WHOLE: Final = 100.0  # percent
+
 WALK_INDEX: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
 # a parallel plan tells rows per worker
 PLAN_ALONE: Final = "SET LOCAL max_parallel_workers_per_gather = 0"
@@ -187,12 +189,9 @@ def delete_skip_locked(target: Target, part: Slice) -> Statement:
     """
     args = Args()
     reference = target.table.reference
-    free = (
-        f"SELECT {reference}.ctid FROM {target.table.source} "
-        f"WHERE {part.narrow(target, args)} FOR UPDATE OF {reference} SKIP LOCKED"
-    )
     return Statement(
-        f"DELETE FROM {target.table.source} WHERE {reference}.ctid {EQUAL} ANY(ARRAY({free})) "
+        f"DELETE FROM {target.table.source} "
+        f"WHERE {reference}.ctid {EQUAL} ANY(ARRAY({_free(target, part, args)})) "
         f"AND ({target.condition(args)}) IS TRUE",
         tuple(args),
     )
@@ -201,11 +200,14 @@ def delete_skip_locked(target: Target, part: Slice) -> Statement:
 def lock_rows(target: Target, part: Slice) -> Statement:
     """Lock the expired rows of a slice that nobody has locked, and return their places."""
     args = Args()
+    return Statement(_free(target, part, args), tuple(args))
+
+
+def _free(target: Target, part: Slice, args: Args) -> str:
     reference = target.table.reference
-    return Statement(
+    return (
         f"SELECT {reference}.ctid FROM {target.table.source} "
-        f"WHERE {part.narrow(target, args)} FOR UPDATE OF {reference} SKIP LOCKED",
-        tuple(args),
+        f"WHERE {part.narrow(target, args)} FOR UPDATE OF {reference} SKIP LOCKED"
     )
 
 
@@ -220,32 +222,24 @@ def count(target: Target, part: Slice | None = None, *, limit: int) -> Statement
     )
 
 
-def places(target: Target, part: Slice, *, limit: int) -> Statement:
-    """Return the places of a slice's expired rows, at most ``limit``."""
+def places(target: Target, part: Slice | None = None, *, limit: int) -> Statement:
+    """Return the places of expired rows, of a slice or anywhere in a heap, at most ``limit``."""
     args = Args()
-    return Statement(
-        f"SELECT {target.table.reference}.ctid FROM {target.table.source} "
-        f"WHERE {part.narrow(target, args)} LIMIT {args.add(limit, 'bigint')}",
-        tuple(args),
-    )
-
-
-def expired_places(target: Target, *, limit: int) -> Statement:
-    """Return the places of expired rows anywhere in a heap, at most ``limit``."""
-    args = Args()
-    return Statement(
-        f"SELECT {target.table.reference}.ctid FROM {target.table.source} "
-        f"WHERE {target.condition(args)} LIMIT {args.add(limit, 'bigint')}",
-        tuple(args),
+    return _places(
+        target, part.narrow(target, args) if part else target.condition(args), args, limit
     )
 
 
 def places_unjudged(target: Target, part: TidRange | Tids, *, limit: int) -> Statement:
     """Return the places of all rows of a slice, expired or not: nothing of theirs is read."""
     args = Args()
+    return _places(target, part.limits(target, args), args, limit)
+
+
+def _places(target: Target, condition: str, args: Args, limit: int) -> Statement:
     return Statement(
         f"SELECT {target.table.reference}.ctid FROM {target.table.source} "
-        f"WHERE {part.limits(target, args)} LIMIT {args.add(limit, 'bigint')}",
+        f"WHERE {condition} LIMIT {args.add(limit, 'bigint')}",
         tuple(args),
     )
 
@@ -296,20 +290,32 @@ def estimate(target: Target) -> Statement:
     )
 
 
+def thinned(table: Table, percent: float, args: Args, *, seed: int | None = None) -> str:
+    """Return a table for FROM, of whose blocks about ``percent`` are read.
+
+    Args:
+        table: The table.
+        percent: Of its blocks.
+        args: Takes the parameter.
+        seed: With the same one the same blocks are read again; None for others each time.
+    """
+    if percent >= _WHOLE:
+        return table.source
+    again = f" REPEATABLE ({seed})" if seed is not None else ""
+    return f"{table.source} TABLESAMPLE pg_catalog.system ({args.add(percent, 'real')}){again}"
+
+
 def sample(target: Target, *, percent: float, limit: int, values: bool) -> Statement:
     """Look at up to ``limit`` rows: how many, how many are expired, and the column's values."""
     args = Args()
     table = target.table
     value = _value(target) if values else "NULL"
-    thinned = (
-        f" TABLESAMPLE pg_catalog.system ({args.add(percent, 'real')})" if percent < 100 else ""  # noqa: PLR2004 - the whole
-    )
     return Statement(
         "SELECT pg_catalog.count(*) AS rows, "
         "pg_catalog.count(*) FILTER (WHERE expired) AS expired, "
         f"{'pg_catalog.array_agg(value)' if values else 'NULL'} AS values "
         f"FROM (SELECT {value} AS value, ({target.condition(args)}) IS TRUE AS expired "
-        f"FROM {table.source}{thinned} LIMIT {args.add(limit, 'bigint')}) AS sampled",
+        f"FROM {thinned(table, percent, args)} LIMIT {args.add(limit, 'bigint')}) AS sampled",
         tuple(args),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeperd.postgres.sql.expired import Args, Condition
+from sweeperd.postgres.sql.expired import Args, Condition, quote_literal
 from sweeperd.postgres.sql.rows import Statement, Table
 
 
@@ -23,8 +23,7 @@ def local_times(zone: str, instants: list[int]) -> Statement:
 
 def set_zone(zone: str) -> str:
     """Return the statement that sets TimeZone for the transaction or the savepoint."""
-    quoted = zone.replace("'", "''")
-    return f"SET LOCAL TimeZone = '{quoted}'"
+    return f"SET LOCAL TimeZone = {quote_literal(zone)}"
 
 
 def expression(pieces: tuple[str, ...], cutoff: int, table: Table, args: Args) -> str:

@@ -6,9 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-_FIRST_BACKOFF: Final = 0.25
-
-
+_FIRST_BACKOFF: Final = 0.25  # seconds
 _LONGEST_BACKOFF: Final = 30.0
 
 

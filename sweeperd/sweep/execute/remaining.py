@@ -17,7 +17,7 @@ from sweeperd.postgres.catalog import Relation, quote_if_needed
 from sweeperd.postgres.sql import dependents as sql_dependents
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.rows import Tid, Tids
-from sweeperd.postgres.sqlstate import Fault, classify
+from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify
 from sweeperd.postgres.transaction import (
     CommitUnknownError,
     Connection,
@@ -96,7 +96,7 @@ async def _suppressed(
     except CommitUnknownError as error:
         if error.cancelled:
             raise asyncio.CancelledError from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except SERVER_ERRORS as error:
         if classify(error) is Fault.FATAL:
             raise
     return found
@@ -131,7 +131,7 @@ class _Look:
         return 0
 
     async def _places(self) -> list[Tid]:
-        rows = await self._read(sql.expired_places(self._target, limit=_TRIED))
+        rows = await self._read(sql.places(self._target, limit=_TRIED))
         return [row[0] for row in rows or ()]
 
     async def _count(self) -> int:

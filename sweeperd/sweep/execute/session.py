@@ -8,11 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
 
-import asyncpg
-
 from sweeperd.errors import EXIT_UNAVAILABLE, DatabaseUnreachableError
 from sweeperd.postgres.catalog import read_server
 from sweeperd.postgres.connect import Database, close
+from sweeperd.postgres.sqlstate import LOST_ERRORS
 from sweeperd.postgres.transaction import (
     CommitUnknownError,
     Connection,
@@ -123,7 +122,7 @@ class Session:
             try:
                 connection = self._connection = await self._database.connect()
                 await _same_system(connection, run)
-            except (DatabaseUnreachableError, OSError, asyncpg.InterfaceError) as error:
+            except (DatabaseUnreachableError, *LOST_ERRORS) as error:
                 await self.drop()
                 run.blocked = RunEndError("failed", str(error), EXIT_UNAVAILABLE)
                 if not lost:

@@ -11,7 +11,7 @@ import asyncpg
 from sweeperd.postgres.catalog import quote_if_needed
 from sweeperd.postgres.sql import vacuum as sql_vacuum
 from sweeperd.postgres.sql.rows import Table
-from sweeperd.postgres.sqlstate import describe
+from sweeperd.postgres.sqlstate import SERVER_ERRORS, describe
 from sweeperd.postgres.transaction import Connection, reading
 from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.execute.session import Session
@@ -58,7 +58,7 @@ async def care(run: Run, session: Session) -> None:
             await _care_for(run, connection, dead)
     except RunEndError as end:
         run.report.warn(f"no VACUUM: {end.reason}")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except SERVER_ERRORS as error:
         run.report.warn(f"no VACUUM: {describe(error)}")
 
 

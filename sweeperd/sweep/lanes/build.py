@@ -17,8 +17,6 @@ from sweeperd.sweep.survey.target import Leaf
 
 # Leaves below this size (32 MB) share batches; larger ones are worth lanes of their own.
 _CHAINED_BLOCKS: Final = 4_096
-
-
 _FEWEST_CHAINED: Final = 2
 
 

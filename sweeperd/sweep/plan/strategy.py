@@ -24,7 +24,6 @@ TINY_BLOCKS: Final = 64
 _CACHE_SHARE: Final = 0.25
 _ROUND_SECONDS: Final = 8.0
 
-
 Estimates = dict[tuple[str, str], float]
 
 

@@ -15,6 +15,9 @@ from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.transaction import Connection, fetchval
 from sweeperd.sweep.survey.instants import from_micros
 
+_CLOCK_TRIES: Final = 3
+_SLOW_ROUND_TRIP: Final = 1.0  # seconds
+
 
 def clock_hold(
     cutoff: datetime, host: tuple[datetime, datetime], max_skew: timedelta
@@ -30,12 +33,6 @@ def clock_hold(
         f"the database's clock is {abs(skew).total_seconds():.0f} s {direction} this host's, "
         f"more than max_clock_skew ({max_skew.total_seconds():.0f} s)"
     )
-
-
-_CLOCK_TRIES: Final = 3
-
-
-_SLOW_ROUND_TRIP: Final = 1.0  # seconds
 
 
 async def read_clock(

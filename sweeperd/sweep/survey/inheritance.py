@@ -7,6 +7,7 @@ from typing import Any, Final
 from sweeperd.errors import SweepError
 from sweeperd.postgres.catalog import Relation, quote_if_needed
 from sweeperd.postgres.sql import catalog as sql_catalog
+from sweeperd.postgres.sql.expired import quote_literal
 from sweeperd.postgres.transaction import Connection
 
 _MOST_NAMED: Final = 5
@@ -64,8 +65,7 @@ def _refuse_timescale(root: Relation, row: Any) -> None:  # noqa: ANN401 - async
 
 
 def _retention(hypertable: str) -> str:
-    text = hypertable.replace("'", "''")
     return (
-        f"let TimescaleDB drop whole chunks: SELECT add_retention_policy('{text}', "
-        "INTERVAL '90 days')"
+        "let TimescaleDB drop whole chunks: "
+        f"SELECT add_retention_policy({quote_literal(hypertable)}, INTERVAL '90 days')"
     )

@@ -13,7 +13,7 @@ from sweeperd.errors import SweepError
 from sweeperd.postgres.node_tree import Node, read_nodes
 from sweeperd.postgres.sql import parsed as sql
 from sweeperd.postgres.sql.rows import Table
-from sweeperd.postgres.transaction import Connection, major_version
+from sweeperd.postgres.transaction import Connection, major_version, savepoint
 
 _FUNCTION_FIELDS: Final = ("funcid", "opfuncid", "aggfnoid", "winfnoid", "elemfuncid", "tsmhandler")
 _OPERATOR_FIELDS: Final = ("opno", "eqop", "sortop")
@@ -174,14 +174,10 @@ async def parse_tree(connection: Connection, table: Table, pieces: tuple[str, ..
     query = sql.parse_only(table, pieces).text
     connection.add_log_listener(listen)
     try:
-        await connection.execute("SAVEPOINT parsing")
-        try:
+        async with savepoint(connection, undone=True):
             # quietly, where the role may keep this out of the server's log
             await connection.execute(f"{sql.QUIET}; {sql.SHOW_TREES}" if quiet else sql.SHOW_TREES)
             await connection.prepare(query, name="")
-        finally:
-            if not connection.is_closed():
-                await connection.execute("ROLLBACK TO SAVEPOINT parsing; RELEASE SAVEPOINT parsing")
     finally:
         connection.remove_log_listener(listen)
     for text in told:

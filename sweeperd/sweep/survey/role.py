@@ -12,6 +12,7 @@ from sweeperd.errors import SweepError
 from sweeperd.postgres import catalog
 from sweeperd.postgres.catalog import Relation, quote_if_needed
 from sweeperd.postgres.sql import catalog as sql_catalog
+from sweeperd.postgres.sql.expired import quote_literal
 from sweeperd.postgres.transaction import Connection, reading
 
 # what each attribute of pg_roles is called
@@ -147,8 +148,8 @@ class _LeastRole:
         if len(one.parts) <= _MOST_NAMED:
             names = ", ".join(part.shown for part in one.parts)
             return f"GRANT SELECT, UPDATE, DELETE ON {names} TO {self.name}"
-        text = one.table.shown.replace("'", "''")
+        text = quote_literal(one.table.shown)
         return (
             "DO $$ BEGIN EXECUTE (SELECT string_agg(format('GRANT SELECT, UPDATE, DELETE ON %s TO "
-            f"{self.name}', relid), '; ') FROM pg_partition_tree('{text}')); END $$"
+            f"{self.name}', relid), '; ') FROM pg_partition_tree({text})); END $$"
         )

@@ -45,7 +45,7 @@ class Sample:
         return Amount(share, None if self.scale is None else self.expired * self.scale)
 
 
-async def take_sample(connection: Connection, leaves: tuple[Leaf, ...], *, values: bool) -> Sample:
+async def take_sample(connection: Connection, leaves: Sequence[Leaf], *, values: bool) -> Sample:
     """Sample a table.
 
     Args:
@@ -69,14 +69,14 @@ def sampled_percent(leaves: Sequence[Leaf]) -> float:
     return _WHOLE * _SAMPLE_BLOCKS / blocks if blocks > _SAMPLE_BLOCKS else _WHOLE
 
 
-def _spread(leaves: tuple[Leaf, ...]) -> list[Leaf]:
+def _spread(leaves: Sequence[Leaf]) -> list[Leaf]:
     """Return the leaves to sample: all, or some evenly spread, which the newest is one of."""
     filled = _filled(leaves)
     step = max(len(filled) // _SAMPLE_LEAVES, 1)
     return filled[::-1][::step][::-1]
 
 
-def _filled(leaves: tuple[Leaf, ...]) -> list[Leaf]:
+def _filled(leaves: Sequence[Leaf]) -> list[Leaf]:
     return [leaf for leaf in leaves if leaf.blocks or not leaf.one_heap] or list(leaves)
 
 

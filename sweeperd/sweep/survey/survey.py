@@ -32,7 +32,7 @@ from sweeperd.sweep.survey.identity import Identity
 from sweeperd.sweep.survey.instants import from_micros, to_micros
 from sweeperd.sweep.survey.leaves import find_leaves
 from sweeperd.sweep.survey.parsed_expression import ParsedExpression
-from sweeperd.sweep.survey.sample import SAMPLE_ROWS, sampled_percent, take_sample
+from sweeperd.sweep.survey.sample import SAMPLE_ROWS, Sample, sampled_percent, take_sample
 from sweeperd.sweep.survey.target import Leaf, make_target, table_of
 from sweeperd.sweep.survey.trust import TrustedPath, parse_trusted
 from sweeperd.sweep.survey.units import wrong_unit
@@ -123,7 +123,8 @@ async def survey(
         if parsed is not None and sweep.column_timezone is None:
             await check.require_same("condition" if sweep.condition else "where", parsed)
         warnings += path.warnings() if path is not None else []
-        found = Survey(
+        sample = await _sampled(connection, root, column, unit, leaves)
+        return Survey(
             server=server,
             root=root,
             column=column,
@@ -137,13 +138,13 @@ async def survey(
             clock_hold=held,
             zone_hold=zone_doubt,
             repeated_hour=repeated_hour(sweep, cutoff),
-            sampled=0,
-            expired=Amount(0.0, 0.0),
-            survivors=True,
+            sampled=sample.rows,
+            expired=sample.amount,
+            survivors=sample.amount.share < 1.0
+            or await _newest_survives(connection, column, leaves),
             search_path=path.schemas if path is not None else None,
             warnings=tuple(warnings),
         )
-        return await _sampled(connection, found)
 
 
 def _refuse_unlockable(target: Target, leaves: Sequence[Leaf]) -> None:
@@ -230,26 +231,27 @@ async def _expiry(
     return column, unit, expired
 
 
-async def _sampled(connection: Connection, found: Survey) -> Survey:
-    """Sample the table: are the numbers times, and would any row survive?
+async def _sampled(
+    connection: Connection, root: Relation, column: Column | None, unit: str, leaves: Sequence[Leaf]
+) -> Sample:
+    """Sample the table.
 
     Raises:
         SweepError: The numbers are not times in the sweep's unit.
     """
-    numbers = found.unit.startswith("epoch")
-    sample = await take_sample(connection, found.leaves, values=numbers)
-    name = found.column.name if found.column else ""
-    if wrong := wrong_unit(found.unit, sample.values):
-        raise SweepError(f"column {name} of {found.root.shown}: {wrong}", cure="correct unit")
-    amount = sample.amount
-    survivors = amount.share < 1.0 or await _newest_survives(connection, found)
-    return replace(found, sampled=sample.rows, expired=amount, survivors=survivors)
+    sample = await take_sample(connection, leaves, values=unit.startswith("epoch"))
+    if wrong := wrong_unit(unit, sample.values):
+        name = column.name if column else ""
+        raise SweepError(f"column {name} of {root.shown}: {wrong}", cure="correct unit")
+    return sample
 
 
-async def _newest_survives(connection: Connection, found: Survey) -> bool:
+async def _newest_survives(
+    connection: Connection, column: Column | None, leaves: Sequence[Leaf]
+) -> bool:
     """Whether the greatest value of a leaf, found by an index, is not expired."""
-    for leaf in reversed(found.leaves):
-        served = found.column and any(index.serves(found.column) for index in leaf.indexes)
+    for leaf in reversed(leaves):
+        served = column and any(index.serves(column) for index in leaf.indexes)
         if served and await fetchval(connection, sql.newest(leaf.target)) is False:
             return True
     return False

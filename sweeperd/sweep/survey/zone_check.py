@@ -101,13 +101,11 @@ class ZoneCheck:
             )
 
     async def _parsed_elsewhere(self, pieces: tuple[str, ...]) -> Node:
-        await self._connection.execute("SAVEPOINT elsewhere")
         # 'today' is another day there than in UTC, which is in force here
         far = _WEST if from_micros(self._cutoff).hour < _EAST_IS_AHEAD else _EAST
-        await self._connection.execute(sql.set_zone(far))
-        tree = await parse_tree(self._connection, self._target.table, pieces)
-        await self._connection.execute("ROLLBACK TO SAVEPOINT elsewhere")
-        return tree
+        async with savepoint(self._connection, undone=True):
+            await self._connection.execute(sql.set_zone(far))
+            return await parse_tree(self._connection, self._target.table, pieces)
 
     async def _values(self, parsed: ParsedExpression, found: Dependence) -> list[str]:
         """Look at the texts that become timestamptz, and the intervals added to one."""
@@ -171,15 +169,14 @@ class ZoneCheck:
         statement = operand_sql.verdicts(
             self._target.table, condition, args, percent=limits.percent, limit=limits.limit
         )
-        await self._connection.execute("SAVEPOINT elsewhere")
-        await self._connection.execute(sql.set_zone(zone))
         try:
-            rows = await fetch(self._connection, statement)
+            async with savepoint(self._connection, undone=True):
+                await self._connection.execute(sql.set_zone(zone))
+                rows = await fetch(self._connection, statement)
         except asyncpg.PostgresError as error:
             if classify(error) is not Fault.ROW:
                 raise
-            rows = []  # some row makes it fail: what is sampled proves nothing
-        await self._connection.execute("ROLLBACK TO SAVEPOINT elsewhere")
+            return {}  # some row makes it fail: what is sampled proves nothing
         return {row["row"]: row["holds"] for row in rows}
 
 
