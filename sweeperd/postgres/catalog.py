@@ -62,8 +62,7 @@ class Relation:
 
     ``pages`` and ``tuples`` are the last ANALYZE's, ``blocks`` is the size now. ``row_security``
     tells whether it applies to the role, ``policies_by_command`` whether a policy is for some
-    commands only. ``delete_rule`` is the name of a rule ON DELETE that fires. ``reactions`` counts
-    foreign keys and rules, so that a batch sees when one was added.
+    commands only. ``delete_rule`` is the name of a rule ON DELETE that fires.
     """
 
     oid: int
@@ -89,7 +88,6 @@ class Relation:
     statement_trigger: bool
     delete_rule: str | None
     policies_by_command: bool
-    reactions: int
 
     @property
     def shown(self) -> str:

@@ -121,12 +121,13 @@ class Runner:
             self._guard(report, found, held, released)
             await self._look_around(connection, report, found)
             run = self._start(report, found, stop, max_rows)
-            found = await self._remove_partitions(connection, run, found)
+            session.join(run)
+            found = await self._remove_partitions(run, session, found)
+            connection = await session.get()
             choices = await self._choose(connection, report, found)
             run.archive = await self._archive(connection, report, found)
             if run.archive.synchronous:
                 run.limits = run.limits.synchronous()
-            session.join(run)
             await self._sweep_all(run, choices, session, found)
             if report.outcome == "drained":
                 _note_drained(report, found.server.cutoff)
@@ -212,14 +213,14 @@ class Runner:
         if found.repeated_hour:
             raise RunEndError("throttled", found.repeated_hour)
 
-    async def _remove_partitions(self, connection: Connection, run: Run, found: Survey) -> Survey:
+    async def _remove_partitions(self, run: Run, session: Session, found: Survey) -> Survey:
         """Detach or drop leaves that are wholly past; return what is left to sweep."""
         if self._sweep.partitions == "delete":
             return found
-        partitions = Partitions(run, found.root, drop=self._sweep.partitions == "drop")
-        await partitions.finish_pending(connection)
-        past = await find_past(connection, found.root, found.target.column)
-        await partitions.remove(connection, past)
+        partitions = Partitions(run, session, found.root, drop=self._sweep.partitions == "drop")
+        await partitions.finish_pending()
+        past = await find_past(await session.get(), found.root, found.target.column)
+        await partitions.remove(past)
         gone = {one.oid for one in past}
         leaves = tuple(leaf for leaf in found.leaves if leaf.relation.oid not in gone)
         return replace(found, leaves=leaves)
@@ -301,7 +302,7 @@ class Runner:
             key_columns=found.key_columns,
             lockable=found.lockable,
             hold_gate=self._gate,
-            identity=found.identity(archived=self._sweep.archive_to is not None),
+            identity=found.identity,
         )
 
 

@@ -147,7 +147,7 @@ async def test_a_client_deadlocked_with_a_batch_goes_on(database: TestDatabase) 
 async def test_without_the_bound_in_time_that_client_is_the_victim(
     database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patient = BatchLimits(Frame("sweeperd", 10_000, 10_000), 60.0)
+    patient = BatchLimits(Frame("sweeperd", 10_000, 10_000))
     monkeypatch.setattr(BatchLimits, "of", classmethod(lambda *_: patient))
 
     assert await client_is_the_victim(database)

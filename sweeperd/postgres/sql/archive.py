@@ -25,24 +25,19 @@ class ArchiveTable:
     stamps: tuple[tuple[str, str, Any], ...] = ()
 
 
-def delete_into(delete: Statement, reference: str, archive: ArchiveTable) -> Statement:
-    """Delete and insert in one statement; return rows gone and rows kept.
+def move(deletion: str, reference: str, archive: ArchiveTable, args: Args) -> str:
+    """Delete rows and insert them elsewhere; the query behind it reads ``gone`` and ``kept``.
 
-    Both are counted, since a trigger on the archive may drop what it is given. Identity
-    columns take the values of the rows.
+    Identity columns take the values of the rows.
     """
-    args = Args(delete.args)
     names = ", ".join(quote(name) for name in archive.columns)
     returned = ", ".join(f"{reference}.{quote(name)}" for name in archive.columns)
     stamped = "".join(f", {quote(name)}" for name, _, _ in archive.stamps)
     stamps = "".join(f", {args.add(value, kind)}" for _, kind, value in archive.stamps)
-    return Statement(
-        f"WITH gone AS ({delete.text} RETURNING {returned}), "
+    return (
+        f"WITH gone AS ({deletion} RETURNING {returned}), "
         f"kept AS (INSERT INTO {archive.quoted} ({names}{stamped}) OVERRIDING SYSTEM VALUE "
-        f"SELECT {names}{stamps} FROM gone RETURNING 1) "
-        f"SELECT (SELECT pg_catalog.count(*) FROM gone) AS gone, "
-        f"(SELECT pg_catalog.count(*) FROM kept) AS kept",
-        tuple(args),
+        f"SELECT {names}{stamps} FROM gone RETURNING 1)"
     )
 
 

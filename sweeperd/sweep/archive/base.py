@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from sweeperd.postgres.sql.archive import ArchiveTable
 from sweeperd.postgres.sql.rows import Statement
 from sweeperd.postgres.transaction import Connection, execute
 
@@ -12,6 +13,10 @@ class Archive(Protocol):
     """Where rows go instead of nowhere, before the transaction that deletes them commits."""
 
     synchronous: bool  # whether COMMIT waits for standbys
+
+    @property
+    def table(self) -> ArchiveTable | None:
+        """The table that takes the rows, in the statement that deletes them; None for none."""
 
     def begin(self, connection: Connection) -> None:
         """Begin a batch."""
@@ -36,6 +41,7 @@ class NoArchive:
     """Rows go."""
 
     synchronous = False
+    table: ArchiveTable | None = None
 
     def begin(self, connection: Connection) -> None:
         """Keep nothing."""

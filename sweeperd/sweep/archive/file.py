@@ -47,6 +47,7 @@ class FileArchive:
     """
 
     synchronous = True
+    table = None
 
     def __init__(
         self, directory: Path, name: str, columns: Sequence[Column], facts: dict[str, Any]

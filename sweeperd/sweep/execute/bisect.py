@@ -12,10 +12,11 @@ from sweeperd.log.safe_text import bounded
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.rows import KeyRange, Slice, Target, Tid, Tids
 from sweeperd.postgres.sqlstate import Fault, classify, describe
-from sweeperd.postgres.transaction import Connection, fetch, fetchval, reading_rows
-from sweeperd.sweep.execute.batch import BatchTimeoutError, TooManyRowsError
+from sweeperd.postgres.transaction import fetch, fetchval, reading_rows
+from sweeperd.sweep.execute.batch import TooManyRowsError
 from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.execute.session import Session
+from sweeperd.sweep.execute.settle import run_settled
 from sweeperd.sweep.outcome.report import RunEndError
 from sweeperd.sweep.survey.frame import table_frame
 
@@ -95,25 +96,16 @@ class Bisection:
 
     async def _try(self, tids: list[Tid], lane: str) -> Exception | None:
         """Delete rows as one batch; return the error when one of them is in the way."""
-
-        async def work(connection: Connection) -> tuple[int, int]:
-            return await self._run.delete(
-                connection,
-                self._target,
-                Tids(tuple(tids)),
-                len(tids),
-                skip_locked=self._run.skip_locked and self._run.lockable,
-            )
-
-        connection = await self._session.get()
+        run = self._run
+        work = run.deletion(
+            [(self._target, Tids(tuple(tids)))],
+            len(tids),
+            skip_locked=run.skip_locked and run.lockable,
+        )
         try:
-            done = await self._run.batch(connection, self._fence, work)
-        except Exception as error:
-            if isinstance(error, BatchTimeoutError) or classify(error) in {
-                Fault.ROW,
-                Fault.LOCK,
-                Fault.TIMEOUT,
-            }:
+            done = await run_settled(run, self._session, self._fence, work)
+        except (asyncpg.PostgresError, TooManyRowsError) as error:
+            if classify(error) in {Fault.ROW, Fault.LOCK, Fault.TIMEOUT}:
                 return error
             raise
         self._run.count(done, lane)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +14,10 @@ from sweeperd.host.clock import Clock
 from sweeperd.postgres.catalog import Server
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql.rows import Slice, Table, Target
-from sweeperd.postgres.transaction import CommitUnknownError, Connection
+from sweeperd.postgres.transaction import Connection
 from sweeperd.sweep.archive.base import Archive, NoArchive
-from sweeperd.sweep.execute.batch import BatchLimits, Deleted, Work, delete_slice, run_batch
+from sweeperd.sweep.execute.batch import BatchLimits, Deleted, Work, run_batch
+from sweeperd.sweep.execute.deletion import Deletion
 from sweeperd.sweep.execute.turns import Turns
 from sweeperd.sweep.guards.gate import Gate
 from sweeperd.sweep.outcome.report import Listener, Report, RunEndError
@@ -58,7 +59,6 @@ class Run:
     refused_rows: int = 0
     gone: dict[Table, int] = field(default_factory=dict)
     turns: Turns = field(default_factory=Turns)
-    _touched: dict[Connection, Counter[Table]] = field(default_factory=dict)
     _reserved: int = 0
     _next_start: float = 0.0
     _why: str = ""
@@ -117,30 +117,22 @@ class Run:
         finally:
             self._reserved -= max(rows, 0)
 
-    async def batch(self, connection: Connection, fence: int, work: Work) -> Deleted:
+    async def batch(self, connection: Connection, lane: int, work: Work) -> Deleted:
         """Run ``work`` as one batch of this run; see `run_batch`."""
         self.turns.statement()
         if self.hold_gate is None:
-            return await self._batch(connection, fence, work)
+            return await self._batch(connection, lane, work)
         async with self.hold_gate.batch():
-            return await self._batch(connection, fence, work)
+            return await self._batch(connection, lane, work)
 
-    async def _batch(self, connection: Connection, fence: int, work: Work) -> Deleted:
-        self._touched[connection] = Counter()
-        self.archive.begin(connection)
-        try:
-            done = await run_batch(connection, self.limits, fence, work, self._finish)
-        except CommitUnknownError:
-            raise  # the rows may be gone: what was kept of them stays
-        except BaseException:
-            self.archive.give_up(connection)
-            raise
-        else:
-            self._remember_gone(self._touched[connection])
-            return done
-        finally:
-            self.archive.end(connection)
-            self._touched.pop(connection, None)
+    async def _batch(self, connection: Connection, lane: int, work: Work) -> Deleted:
+        done = await run_batch(connection, self.limits, lane, work, self.identity)
+        if done.by_slice:
+            gone: Counter[Table] = Counter()
+            for table, (rows, _) in zip(work.tables, done.by_slice, strict=True):
+                gone[table] += rows
+            self._remember_gone(gone)
+        return done
 
     def _remember_gone(self, touched: Counter[Table]) -> None:
         """Add up over runs: a backlog may take many, of which the last is small."""
@@ -148,29 +140,11 @@ class Run:
         for table, rows in touched.items():
             total[table.quoted] = self.gone[table] = total.get(table.quoted, 0) + rows
 
-    async def _finish(self, connection: Connection) -> str | None:
-        """Prove and secure what a batch did, after its DELETE, whose lock keeps what is proved."""
-        xid = await self.identity.prove(connection, self._touched[connection])
-        await self.archive.secure(connection)
-        return xid
-
-    async def delete(
-        self,
-        connection: Connection,
-        target: Target,
-        part: Slice,
-        limit: int,
-        *,
-        skip_locked: bool,
-    ) -> tuple[int, int]:
-        """Delete a slice's expired rows as this run does; see `delete_slice`."""
-        touched = self._touched[connection]
-        touched[target.table] += 0  # locked from now on, even if nothing goes
-        rows, skipped = await delete_slice(
-            connection, target, part, limit=limit, skip_locked=skip_locked, archive=self.archive
-        )
-        touched[target.table] += rows
-        return rows, skipped
+    def deletion(
+        self, slices: Sequence[tuple[Target, Slice]], limit: int, *, skip_locked: bool = False
+    ) -> Deletion:
+        """Return the work of deleting slices as this run does."""
+        return Deletion(tuple(slices), limit, skip_locked, self.archive.table)
 
     def count(self, done: Deleted, lane: str) -> None:
         """Count a committed batch."""

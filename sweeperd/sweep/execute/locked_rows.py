@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from sweeperd.postgres.sqlstate import Fault, classify
-from sweeperd.postgres.transaction import CommitUnknownError, Connection
-from sweeperd.sweep.execute.batch import BatchTimeoutError, FenceTakenError, TooManyRowsError
+from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify
+from sweeperd.sweep.execute.batch import LaneTakenError, TooManyRowsError
 from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.execute.session import Session
+from sweeperd.sweep.execute.settle import run_settled
 from sweeperd.sweep.lanes.lane import Piece
 
 _ROUNDS: Final = (0.05, 0.2, 1.0)  # seconds waited before each round
 # what a slice may meet and be left as it is: it stays counted as skipped
-_LET_BE: Final = (FenceTakenError, BatchTimeoutError, TooManyRowsError, CommitUnknownError)
+_LET_BE: Final = (LaneTakenError, TooManyRowsError)
 
 
 class Leftovers:
@@ -52,18 +52,12 @@ class Leftovers:
                         await self._retry(piece, rows)
 
     async def _retry(self, piece: Piece, rows: int) -> None:
-        async def work(connection: Connection) -> tuple[int, int]:
-            return await self._run.delete(
-                connection, piece.target, piece.part, rows, skip_locked=True
-            )
-
+        work = self._run.deletion([(piece.target, piece.part)], rows, skip_locked=True)
         try:
-            done = await self._run.batch(await self._session.get(), self._fence, work)
-        except _LET_BE as error:
-            if isinstance(error, CommitUnknownError) and error.cancelled:
-                raise asyncio.CancelledError from error
+            done = await run_settled(self._run, self._session, self._fence, work)
+        except _LET_BE:
             return
-        except Exception as error:
+        except SERVER_ERRORS as error:
             if classify(error) is Fault.FATAL:
                 raise
             return

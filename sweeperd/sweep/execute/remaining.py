@@ -8,29 +8,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import asyncpg
 
 from sweeperd.postgres.catalog import Relation, quote_if_needed
+from sweeperd.postgres.proof import Proof
+from sweeperd.postgres.sql import batch as sql_batch
 from sweeperd.postgres.sql import dependents as sql_dependents
 from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.rows import Tid, Tids
+from sweeperd.postgres.sql.rows import Table, Tid, Tids
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify
 from sweeperd.postgres.transaction import (
-    CommitUnknownError,
     Connection,
     Frame,
     fence_key,
     fetch,
-    fetchval,
     reading,
     reading_rows,
 )
-from sweeperd.sweep.execute.batch import BatchTimeoutError, FenceTakenError, TooManyRowsError
+from sweeperd.sweep.execute.batch import LaneTakenError, TooManyRowsError
 from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.deletion import Deletion
 from sweeperd.sweep.execute.session import Session
+from sweeperd.sweep.execute.settle import run_settled
 from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.target import Leaf
 
@@ -91,15 +93,38 @@ async def _suppressed(
             rows = await _Look(run, leaf, session, deadline).stuck()
             if rows:
                 found.append((rows, _text(leaf.relation, rows, cause)))
-    except (BatchTimeoutError, TooManyRowsError, FenceTakenError):
+    except (TooManyRowsError, LaneTakenError):
         pass  # what else there is, the next pass tells
-    except CommitUnknownError as error:
-        if error.cancelled:
-            raise asyncio.CancelledError from error
     except SERVER_ERRORS as error:
         if classify(error) is Fault.FATAL:
             raise
     return found
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A deletion that notes what it left, of which rows that others have locked are no part."""
+
+    deletion: Deletion
+    lockable: bool
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        return self.deletion.tables
+
+    @property
+    def locking_statements(self) -> int:
+        return self.deletion.locking_statements
+
+    async def do(self, connection: Connection, opening: str) -> int | None:
+        answer = await self.deletion.do(connection, opening)
+        ((target, part),) = self.deletion.slices
+        await connection.execute(sql_batch.note_left_over(target, part, free=self.lockable))
+        return answer
+
+    def judge(self, answer: int | None, proof: Proof) -> tuple[tuple[int, int], ...]:
+        ((rows, _),) = self.deletion.judge(answer, replace(proof, skipped=proof.skipped[:1]))
+        return ((rows, proof.skipped[-1]),)
 
 
 class _Look:
@@ -162,16 +187,8 @@ class _Look:
         await self._run.gate()
         part = Tids(tuple(places))
 
-        async def work(connection: Connection) -> tuple[int, int]:
-            rows, _ = await self._run.delete(
-                connection, self._target, part, len(places), skip_locked=False
-            )
-            if self._run.lockable:
-                left = await fetch(connection, sql.lock_rows(self._target, part))
-                return rows, len(left)
-            return rows, await fetchval(connection, sql.count(self._target, part, limit=_TRIED))
-
-        done = await self._run.batch(await self._session.get(), self._fence, work)
+        work = _Trial(self._run.deletion([(self._target, part)], len(places)), self._run.lockable)
+        done = await run_settled(self._run, self._session, self._fence, work)
         self._run.count(done, _LANE)
         if done.cancelled:
             raise asyncio.CancelledError

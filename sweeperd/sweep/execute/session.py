@@ -11,10 +11,11 @@ from typing import Final, Self
 from sweeperd.errors import EXIT_UNAVAILABLE, DatabaseUnreachableError
 from sweeperd.postgres.catalog import read_server
 from sweeperd.postgres.connect import Database, close
+from sweeperd.postgres.proof import Proof
 from sweeperd.postgres.sqlstate import LOST_ERRORS
 from sweeperd.postgres.transaction import (
-    CommitUnknownError,
     Connection,
+    read_epoch,
     reading,
     transaction_status,
 )
@@ -136,10 +137,14 @@ class Session:
             run.blocked = None
             return connection
 
-    async def was_committed(self, lost: CommitUnknownError, run: Run) -> bool | None:
-        """Ask what became of a COMMIT without an answer; None when nobody can tell."""
+    async def was_committed(self, proof: Proof, run: Run) -> bool | None:
+        """Ask what became of a COMMIT without an answer; None when nobody can tell.
+
+        Only the same system, on the same timeline and without a crash since then, has not given the
+        transaction's id to another one.
+        """
         await self.drop()
-        if lost.xid is None:
+        if proof.xid is None:
             return False
         for _ in range(_STATUS_TRIES):
             connection = await self.get()
@@ -147,7 +152,10 @@ class Session:
                 server = await read_server(connection)
                 if server.timeline is None or server.timeline != run.server.timeline:
                     return None
-                status = await transaction_status(connection, lost.xid)
+                epoch = await read_epoch(connection)
+                if epoch != proof.epoch:
+                    return None
+                status = await transaction_status(connection, proof.xid)
             if status != "in progress":
                 return {"committed": True, "aborted": False}.get(status or "")
             await run.wait("commit_status", 0.1)

@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final
 
+from sweeperd.postgres.proof import Proof
 from sweeperd.postgres.sql.rows import Table, lock_probe
 from sweeperd.postgres.sqlstate import Fault, classify, describe
-from sweeperd.postgres.transaction import CommitUnknownError, Connection, execute, fence_key
+from sweeperd.postgres.transaction import Connection, fence_key, reading_rows
 from sweeperd.sweep.execute.backoff import Backoff
-from sweeperd.sweep.execute.batch import (
-    BatchTimeoutError,
-    Deleted,
-    FenceTakenError,
-    TooManyRowsError,
-)
+from sweeperd.sweep.execute.batch import Deleted, LaneTakenError, TooManyRowsError
 from sweeperd.sweep.execute.batch_size import BatchSize
 from sweeperd.sweep.execute.bisect import Bisection
 from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.execute.locked_rows import Leftovers
 from sweeperd.sweep.execute.session import Session
+from sweeperd.sweep.execute.settle import run_settled
 from sweeperd.sweep.lanes.lane import Lane, Piece, SwitchError
 from sweeperd.sweep.outcome.report import RunEndError
 from sweeperd.sweep.plan.recheck import SecondLook
 
 _RETRIES: Final = 5
-_UNKNOWN: Final = (
-    "the answer to one COMMIT was lost and its fate is not known: deleted_count may be one batch "
-    "too low"
-)
+_MOST_JOINED: Final = 32  # slices of one batch
+
+
+@dataclass(frozen=True)
+class _Touch:
+    """Takes a table's lock as a DELETE does, and touches no row."""
+
+    table: Table
+    tables: tuple[Table, ...] = ()
+    locking_statements: int = 1
+
+    async def do(self, connection: Connection, opening: str) -> int | None:
+        await connection.execute(f"{opening}; {lock_probe(self.table).text}")
+        return None
+
+    def judge(self, answer: int | None, proof: Proof) -> tuple[tuple[int, int], ...]:  # noqa: ARG002 - the protocol's
+        return ()
 
 
 class Worker:
@@ -44,10 +55,9 @@ class Worker:
         self._backoff = Backoff()
         self._retries = 0
         self._piece: Piece | None = None  # the slice at hand
-        self._pieces: list[tuple[Piece, int]] = []  # of the batch at hand, with rows held
+        self._pieces: list[Piece] = []  # of the batch at hand
         self._alone = 0  # batches of one slice, while an error is looked for
         self._finished = False
-        self._in_doubt = Deleted(0, 0, 0.0, cancelled=False)
         self._fence = fence_key(run.server.database, run.table, run.sweep.name, lane.name)
         self._leftovers = Leftovers(run, lane.name, session, self._fence)
         learned = run.report.memory.get("sizes", {}).get(lane.strategy, lane.first_size)
@@ -76,45 +86,45 @@ class Worker:
     async def _step(self, rows: int) -> None:
         self._piece, self._pieces = None, []
         try:
-            connection = await self._session.get()
-            done = await self._run.batch(connection, self._fence, self._work(rows))
+            self._pieces = await self._take(rows)
+            if not self._pieces:
+                self._finished = True
+                return
+            slices = [(piece.target, piece.part) for piece in self._pieces]
+            work = self._run.deletion(slices, rows, skip_locked=self._skipping)
+            done = await run_settled(self._run, self._session, self._fence, work)
         except (RunEndError, SwitchError):
             raise
-        except CommitUnknownError as error:
-            await self._settle_commit(error)
         except Exception as error:  # noqa: BLE001 - each is classified, none is swallowed
             self._run.turns.rolled_back(self._lane.name, self._lane.position)
             await self._react(error, rows)
         else:
             self._commit(done)
 
-    def _work(self, rows: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 - batch.Work
-        """Delete one slice, or as many small ones as fit into a batch; the lane stays."""
+    async def _take(self, rows: int) -> list[Piece]:
+        """Return the next slice, or as many small ones as fit into a batch; the lane stays."""
+        pieces: list[Piece] = []
+        size, position = self._size.units(rows), self._lane.position
+        while True:
+            self._run.turns.turn(self._lane.name, position)
+            piece = await self._next(position, size, rows)
+            if piece is None:
+                break
+            pieces.append(piece)
+            self._piece, size = piece, size - piece.units
+            alone = piece.last or self._alone or piece.target.two_steps
+            if alone or size < self._lane.least_joined or len(pieces) == _MOST_JOINED:
+                break
+            self._run.turns.moved(self._lane.name, position, piece.end)
+            position = piece.end
+        return pieces
 
-        async def work(connection: Connection) -> tuple[int, int]:
-            gone = locked = 0
-            size = self._size.units(rows)
-            position = self._lane.position
-            while gone < rows:
-                self._run.turns.turn(self._lane.name, position)
-                piece = await self._lane.next(connection, position, size, rows - gone)
-                self._piece = piece
-                if piece is None:
-                    break
-                self._run.turns.statement()
-                deleted, held = await self._run.delete(
-                    connection, piece.target, piece.part, rows - gone, skip_locked=self._skipping
-                )
-                self._pieces.append((piece, held))
-                gone, locked, size = gone + deleted, locked + held, size - piece.units
-                if piece.last or self._alone or size < self._lane.least_joined:
-                    break
-                self._run.turns.moved(self._lane.name, position, piece.end)
-                position = piece.end
-            self._in_doubt = Deleted(gone, locked, 0.0, cancelled=False)
-            return gone, locked
-
-        return work
+    async def _next(self, position: object, size: int, rows: int) -> Piece | None:
+        connection = await self._session.get()
+        if self._lane.strategy == "heap":
+            return await self._lane.next(connection, position, size, rows)
+        async with reading_rows(connection, self._run.limits.frame):
+            return await self._lane.next(connection, position, size, rows)
 
     @property
     def _skipping(self) -> bool:
@@ -131,7 +141,7 @@ class Worker:
         if units:
             pause = self._size.record(units, done.rows, done.seconds)
             self._run.delay("read_budget", pause)
-        self._pass()
+        self._pass(done)
         if done.cancelled:
             raise asyncio.CancelledError
         self._look_again(blocks, done.rows)
@@ -144,16 +154,14 @@ class Worker:
         if look.better is not None:
             raise SwitchError(look.better, look.reason)
 
-    def _pass(self) -> None:
+    def _pass(self, done: Deleted) -> None:
         """Move behind the slices of a batch that was committed."""
-        for piece, held in self._pieces:
-            self._leftovers.note(piece, held)
-        if self._pieces:
-            self._advance(self._pieces[-1][0])
-        self._finished = self._finished or self._piece is None
+        for piece, (_, skipped) in zip(self._pieces, done.by_slice, strict=True):
+            self._leftovers.note(piece, skipped)
+        self._advance(self._pieces[-1])
 
     def _units(self) -> int:
-        return sum(piece.units for piece, _ in self._pieces)
+        return sum(piece.units for piece in self._pieces)
 
     def _advance(self, piece: Piece) -> None:
         """Move behind a slice that is done.
@@ -176,16 +184,16 @@ class Worker:
     @property
     def _joined(self) -> bool:
         """Whether the slice at hand was not alone in its batch."""
-        return bool(self._pieces) and self._piece is not self._pieces[0][0]
+        return len(self._pieces) > 1
 
     async def _react(self, error: Exception, rows: int) -> None:
-        if isinstance(error, FenceTakenError):
+        if isinstance(error, LaneTakenError):
             raise RunEndError("yielded", "another instance sweeps here") from error
         if self._joined and classify(error) in {Fault.ROW, Fault.LOCK}:
             self._alone = len(self._pieces) + 1  # the slice that is in the way shows itself
         elif isinstance(error, TooManyRowsError):
             self._too_many(rows)
-        elif isinstance(error, BatchTimeoutError) or classify(error) is Fault.TIMEOUT:
+        elif classify(error) is Fault.TIMEOUT:
             await self._smaller("a batch took longer than its time even with one row")
         else:
             await self._react_to_fault(error, classify(error), rows)
@@ -250,14 +258,9 @@ class Worker:
         return (self._piece or self._lane).target.table
 
     async def _table_is_locked(self) -> bool:
-        async def touch(connection: Connection) -> tuple[int, int]:
-            await execute(connection, lock_probe(self._table))
-            return 0, 0
-
         try:
-            connection = await self._session.get()
-            await self._run.batch(connection, self._fence, touch)
-        except FenceTakenError as error:
+            await run_settled(self._run, self._session, self._fence, _Touch(self._table))
+        except LaneTakenError as error:
             raise RunEndError("yielded", "another instance sweeps here") from error
         except Exception as error:  # noqa: BLE001 - only a lock is of interest; the rest comes again
             return classify(error) is Fault.LOCK
@@ -293,8 +296,6 @@ class Worker:
             locked = await bisection.delete(piece.part, self._lane.name, rows)
         except RunEndError:
             raise
-        except CommitUnknownError as lost:
-            await self._after_lost_commit(lost)
         except Exception as failed:  # noqa: BLE001 - classified like any batch's
             await self._react_to_bisection(failed)
         else:
@@ -309,9 +310,9 @@ class Worker:
             RunEndError: Nothing can be changed about it.
         """
         fault = classify(error)
-        if isinstance(error, FenceTakenError):
+        if isinstance(error, LaneTakenError):
             raise RunEndError("yielded", "another instance sweeps here") from error
-        if isinstance(error, BatchTimeoutError) or fault is Fault.TIMEOUT:
+        if fault is Fault.TIMEOUT:
             await self._smaller("a batch took longer than its time even with one row")
         elif fault is Fault.LOCK:
             await self._run.throttle(describe(error), self._backoff.next())
@@ -319,28 +320,6 @@ class Worker:
             raise RunEndError("failed", describe(error)) from error
         else:
             await self._react_to_server(error, fault)
-
-    async def _settle_commit(self, lost: CommitUnknownError) -> None:
-        """Count a batch whose COMMIT was not answered only if the server says so."""
-        if lost.cancelled:  # the run's time is over: nothing may be waited for any more
-            self._run.report.warn(_UNKNOWN)
-            raise asyncio.CancelledError
-        committed = await self._session.was_committed(lost, self._run)
-        if committed:
-            self._run.count(self._in_doubt, self._lane.name)
-            self._pass()
-            return
-        if committed is None:
-            self._run.report.warn(_UNKNOWN)
-        await self._after_loss("the answer to COMMIT")
-
-    async def _after_lost_commit(self, lost: CommitUnknownError) -> None:
-        """React to a COMMIT of a bisection without an answer: its slice is looked at again."""
-        self._run.report.warn(_UNKNOWN)
-        if lost.cancelled:
-            raise asyncio.CancelledError
-        await self._session.drop()
-        await self._after_loss("the answer to COMMIT")
 
     async def _after_loss(self, what: str) -> None:
         """Try again at once after a first loss; wait after each further one."""

@@ -54,6 +54,7 @@ class Survey:
         survivors: Whether a sampled row survives; True for an empty table.
         warnings: What the operator should know.
         search_path: Under which the statements on the table run; None is the role's own path.
+        identity: What must not change while the run is under way.
     """
 
     server: Server
@@ -74,13 +75,7 @@ class Survey:
     survivors: bool
     warnings: tuple[str, ...]
     search_path: tuple[str, ...] | None
-
-    def identity(self, *, archived: bool) -> Identity:
-        """Return what must not change while the run is under way."""
-        leaves = [leaf.relation for leaf in self.leaves]
-        if self.column is not None and self.target.where is None and not archived:
-            return Identity.of(self.root, leaves, [self.column])
-        return Identity.of(self.root, leaves, self.columns, whole=archived)
+    identity: Identity
 
     @property
     def lockable(self) -> bool:
@@ -102,6 +97,7 @@ async def survey(
         elapsed = clock.elapsed()
         root = await catalog.find_table(connection, sweep.table)
         cutoff = from_micros(server.cutoff)
+        identity = await Identity.read(connection, sweep, root.oid)
         columns = await catalog.read_columns(connection, root.oid)
         zone_doubt = await zone_hold(connection, sweep, cutoff)
         if sweep.expression_timezone is not None:
@@ -144,6 +140,7 @@ async def survey(
             or await _newest_survives(connection, column, leaves),
             search_path=path.schemas if path is not None else None,
             warnings=tuple(warnings),
+            identity=identity.of([leaf.relation for leaf in leaves], columns),
         )
 
 
