@@ -31,8 +31,9 @@ from sweeperd.postgres.sql.rows import (
 LANE_TAKEN: Final = "sweeperd: another instance works in this lane"
 # Deferred checks become part of the DELETE, under its timeout, instead of COMMIT's.
 CHECK_AT_ONCE: Final = "SET CONSTRAINTS ALL IMMEDIATE"
-# a NOTIFY in a trigger waits for a lock in COMMIT (commands/async.c, PreCommit_Notify)
-COMMIT: Final = "SET LOCAL lock_timeout = '1s'; COMMIT"
+# A NOTIFY in a trigger waits for a lock in COMMIT (commands/async.c, PreCommit_Notify), which each
+# session that commits a NOTIFY holds for a moment, and none while it waits for a row.
+COMMIT: Final = "SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '2s'; COMMIT"
 
 _TABLES: Final = "sweeperd.tables"
 _COLUMNS: Final = "sweeperd.columns"
@@ -222,9 +223,9 @@ LEFT JOIN (
             FROM pg_catalog.pg_attribute AS a
             WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid
               AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
-              AND ({_get(_COLUMNS)} OPERATOR(pg_catalog.=) ''
-                   OR a.attname::pg_catalog.text OPERATOR(pg_catalog.=)
-                      ANY (nullif({_get(_COLUMNS)}, '')::pg_catalog.text[]))) AS columns,
+              AND CASE WHEN {_get(_COLUMNS)} OPERATOR(pg_catalog.=) '' THEN true
+                  ELSE a.attname::pg_catalog.text OPERATOR(pg_catalog.=)
+                      ANY ({_get(_COLUMNS)}::pg_catalog.text[]) END) AS columns,
            (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute AS a
             WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid
               AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped) AS column_count,

@@ -27,6 +27,7 @@ _DEADLOCK_SHARE: Final = 0.375
 _LEAST_STATEMENT_MS: Final = 5
 # If this process is stopped between two messages, the locks go after this time.
 _IDLE_MS: Final = 1_000
+_BLOCKED: Final = "COMMIT waited for a lock longer than 1 s: other sessions commit a NOTIFY"
 # How long an answer may be under way beyond the statement's own bound, seconds.
 _ANSWER_SECONDS: Final = 5.0
 
@@ -58,6 +59,10 @@ class Deleted:
     cancelled: bool
     xid: int | None = None
     by_slice: tuple[tuple[int, int], ...] = ()
+
+
+class CommitBlockedError(asyncpg.ObjectInUseError):
+    """COMMIT waited too long for a lock; the batch was rolled back, and no row was at fault."""
 
 
 class CommitLostError(Exception):
@@ -187,6 +192,8 @@ async def run_batch(
             seconds = loop.time() - begun
             done = replace(done, seconds=seconds, cancelled=lost.cancelled)
             raise CommitLostError(lost, done) from lost
+        except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as error:
+            raise CommitBlockedError(_BLOCKED) from error
     except BaseException:
         await abort(connection)
         raise

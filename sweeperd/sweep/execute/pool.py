@@ -30,7 +30,7 @@ class Crew:
 
     def _add(self, choices: list[Choice]) -> None:
         saved: dict[str, Any] = self._run.report.memory.get("lanes", {})
-        self._todo += lanes(choices, self._run.sweep, self._run.server, saved)
+        self._todo += lanes(choices, self._run.sweep, self._run.server, self._run.identity, saved)
 
     async def sweep(self, session: Session) -> None:
         """Sweep all lanes; the first that ends the run ends them all.

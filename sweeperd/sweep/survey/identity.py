@@ -50,6 +50,11 @@ class Identity:
         tables = {table.oid: table for table in proof.tables if table is not None}
         return cls(root, columns, archived, tables)
 
+    def heap_file(self, table: Relation) -> str | None:
+        """Return the file in which the table's rows were; None for one without."""
+        known = self.tables.get(str(table.oid))
+        return known.heap_file if known is not None else None
+
     def require(self, proof: Proof, tables: Sequence[Table]) -> None:
         """Compare what a batch deleted from, while its locks keep that as it is.
 

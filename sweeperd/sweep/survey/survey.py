@@ -31,6 +31,7 @@ from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.identity import Identity
 from sweeperd.sweep.survey.instants import from_micros, to_micros
 from sweeperd.sweep.survey.leaves import find_leaves
+from sweeperd.sweep.survey.other_rows import policies_read_other_rows, reads_other_rows
 from sweeperd.sweep.survey.parsed_expression import ParsedExpression
 from sweeperd.sweep.survey.sample import SAMPLE_ROWS, Sample, sampled_percent, take_sample
 from sweeperd.sweep.survey.target import Leaf, make_target, table_of
@@ -108,7 +109,6 @@ async def survey(
         await refuse_cascades_back(connection, root)
         obey = sweep.row_security == "obey"
         leaves = await find_leaves(connection, root, column, target, warnings, obey=obey)
-        _refuse_unlockable(target, leaves)
         sampling = Sampling(sampled_percent(leaves), SAMPLE_ROWS)
         check = ZoneCheck(connection, target, columns, cutoff=server.cutoff, sampling=sampling)
         decides = fingerprint(sweep, unit, column.shown if column else "")
@@ -119,6 +119,9 @@ async def survey(
         if parsed is not None and sweep.column_timezone is None:
             await check.require_same("condition" if sweep.condition else "where", parsed)
         warnings += path.warnings() if path is not None else []
+        if await _reads_other_rows(connection, parsed, leaves, obey=obey):
+            leaves = [leaf.in_two_steps() for leaf in leaves]
+            _refuse_unlockable(leaves)
         sample = await _sampled(connection, root, column, unit, leaves)
         return Survey(
             server=server,
@@ -144,17 +147,27 @@ async def survey(
         )
 
 
-def _refuse_unlockable(target: Target, leaves: Sequence[Leaf]) -> None:
-    """Refuse an operator's text that reads other tables where rows cannot be locked first.
+async def _reads_other_rows(
+    connection: Connection, parsed: ParsedExpression | None, leaves: Sequence[Leaf], *, obey: bool
+) -> bool:
+    """Whether the operator's text, or a policy that is obeyed, may look at other rows."""
+    if parsed is not None and reads_other_rows(parsed):
+        return True
+    secured = [leaf.relation.oid for leaf in leaves if obey and leaf.relation.row_security]
+    return bool(secured) and await policies_read_other_rows(connection, secured)
+
+
+def _refuse_unlockable(leaves: Sequence[Leaf]) -> None:
+    """Refuse what may look at other rows where rows cannot be locked first.
 
     Raises:
         SweepError: With what the role lacks.
     """
     closed = next((leaf.relation for leaf in leaves if not leaf.lockable), None)
-    if not target.two_steps or closed is None:
+    if closed is None:
         return
     raise SweepError(
-        f"where or condition may read other tables, so rows of {closed.shown} must be locked "
+        f"where, condition or a policy may read other rows, so rows of {closed.shown} must be locked "
         "first, and this role may not",
         cure="give the table policies FOR ALL only: a row that a policy FOR UPDATE hides "
         "cannot be locked"
