@@ -14,7 +14,8 @@ from typing import Any, Final, Literal
 
 import asyncpg
 
-from sweeperd.postgres.sql.expired import quote, quote_literal
+from sweeperd.postgres.sql.expired import quote
+from sweeperd.postgres.sql.literals import quote_literal
 from sweeperd.postgres.sql.rows import Statement
 from sweeperd.postgres.sqlstate import Fault, classify
 
