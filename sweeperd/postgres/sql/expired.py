@@ -66,11 +66,6 @@ def quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def quote_literal(text: str) -> str:
-    """Quote a text without backslashes as a string constant (PostgreSQL manual, 4.1.2.1)."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 @dataclass(frozen=True)
 class TextBound:
     """The bound of an ISO 8601 text column.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sweeperd.postgres.sql.expired import Args, Condition, quote_literal
+from sweeperd.postgres.sql.expired import Args, Condition
+from sweeperd.postgres.sql.literals import quote_literal
 from sweeperd.postgres.sql.rows import Statement, Table
 
 

@@ -61,7 +61,7 @@ class Deleted:
     by_slice: tuple[tuple[int, int], ...] = ()
 
 
-class CommitBlockedError(asyncpg.ObjectInUseError):
+class CommitBlockedError(asyncpg.ObjectInUseError):  # type: ignore[misc,unused-ignore]
     """COMMIT waited too long for a lock; the batch was rolled back, and no row was at fault."""
 
 

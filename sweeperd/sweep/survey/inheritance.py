@@ -7,7 +7,7 @@ from typing import Any, Final
 from sweeperd.errors import SweepError
 from sweeperd.postgres.catalog import Relation, quote_if_needed
 from sweeperd.postgres.sql import catalog as sql_catalog
-from sweeperd.postgres.sql.expired import quote_literal
+from sweeperd.postgres.sql.literals import quote_literal
 from sweeperd.postgres.transaction import Connection
 
 _MOST_NAMED: Final = 5

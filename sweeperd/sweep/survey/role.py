@@ -12,7 +12,7 @@ from sweeperd.errors import SweepError
 from sweeperd.postgres import catalog
 from sweeperd.postgres.catalog import Relation, quote_if_needed
 from sweeperd.postgres.sql import catalog as sql_catalog
-from sweeperd.postgres.sql.expired import quote_literal
+from sweeperd.postgres.sql.literals import quote_literal
 from sweeperd.postgres.transaction import Connection, reading
 
 # what each attribute of pg_roles is called

@@ -167,8 +167,8 @@ def _refuse_unlockable(leaves: Sequence[Leaf]) -> None:
     if closed is None:
         return
     raise SweepError(
-        f"where, condition or a policy may read other rows, so rows of {closed.shown} must be locked "
-        "first, and this role may not",
+        f"where, condition or a policy may read other rows, so rows of {closed.shown} must be "
+        "locked first, and this role may not",
         cure="give the table policies FOR ALL only: a row that a policy FOR UPDATE hides "
         "cannot be locked"
         if closed.policies_by_command and closed.lockable
