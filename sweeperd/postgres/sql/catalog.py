@@ -280,7 +280,7 @@ def sorts_as_time(collation: str) -> str:
 # Leaves with their bound in their own parent. TimeZone and DateStyle make the literals read back.
 PARTITIONS: Final = """
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name,
-       pn.nspname AS parent_schema, p.relname AS parent,
+       pn.nspname AS parent_schema, p.relname AS parent, p.oid::bigint AS parent_oid,
        pt.partstrat::text AS strategy, pt.partnatts::int AS keys, a.attname AS key,
        pg_get_expr(c.relpartbound, c.oid) AS bound,
        pg_has_role(c.relowner, 'USAGE') AND pg_has_role(p.relowner, 'USAGE') AS owned

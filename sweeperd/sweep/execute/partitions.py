@@ -44,6 +44,7 @@ class Past:
         parent: What it is a partition of.
         bound: Its bounds, as the catalogue writes them.
         owned: Whether this role owns leaf and parent.
+        above: What it belongs to, by OID.
     """
 
     oid: int
@@ -51,6 +52,7 @@ class Past:
     parent: Table
     bound: str
     owned: bool
+    above: sql_partition.Above
 
 
 async def find_past(connection: Connection, root: Relation, expired: Expired) -> list[Past]:
@@ -74,6 +76,7 @@ async def find_past(connection: Connection, root: Relation, expired: Expired) ->
                         Table(row["parent_schema"], row["parent"]),
                         row["bound"],
                         row["owned"],
+                        sql_partition.Above(root.oid, row["parent_oid"], row["key"]),
                     )
                 )
     return found
@@ -101,9 +104,13 @@ async def take_out(connection: Connection, one: Past, *, drop: bool) -> None:
     """
     await connection.execute(sql_catalog.EXACT_LITERALS)
     await connection.execute(sql_partition.lock(one.parent, one.leaf).text)
-    if not await fetchval(connection, sql_partition.same_leaf(one.leaf, one.oid, one.bound)):
+    if not await fetchval(
+        connection, sql_partition.same_leaf(one.leaf, one.oid, one.bound, one.above)
+    ):
         raise RunEndError(
-            "throttled", f"partition {one.leaf.quoted} was made anew while the run was under way"
+            "throttled",
+            f"partition {one.leaf.quoted} was made anew, or moved to another table, while the run "
+            "was under way",
         )
     gone = sql_partition.drop(one.leaf)
     statement = gone if drop else sql_partition.detach(one.parent, one.leaf)
