@@ -7,7 +7,6 @@ import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import click
 
@@ -29,11 +28,9 @@ from sweeperd.log.setup import configure, run_context
 from sweeperd.postgres.connect import Database
 from sweeperd.sweep.guards.hold_file import Holds
 from sweeperd.sweep.once import run_once
+from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import ARCHIVES, Runner
-
-# what the guards compare with; cursors stay the daemon's own
-_GUARDS: Final = ("guard", "drained")
 
 
 @dataclass(frozen=True)
@@ -181,12 +178,10 @@ class Past:
         put_in_force(holds, loaded, config.sweeps)
         return cls(loaded, holds, running_pid(state_dir) is not None)
 
-    def memory(self, name: str) -> dict[str, object]:
-        """Return what the guards compare the next run of a sweep with."""
+    def memory(self, name: str) -> SweepMemory:
+        """Return what the guards compare the next run with; cursors stay the daemon's own."""
         record = self.loaded.records.get(name)
-        if record is None:
-            return {}
-        return {key: record.memory[key] for key in _GUARDS if key in record.memory}
+        return record.memory.for_guards() if record is not None else SweepMemory()
 
 
 def _exit_code(reports: list[Report]) -> int:

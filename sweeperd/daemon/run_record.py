@@ -51,6 +51,7 @@ def recorded(record: SweepRecord, report: Report, started: datetime) -> SweepRec
         memory=report.memory,
         held=None,
         held_by=None,
+        held_kinds=(),
         history=(*record.history, entry)[-HISTORY_LENGTH:],
     )
 

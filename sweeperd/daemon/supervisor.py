@@ -269,7 +269,7 @@ class Supervisor:
         before, past = self._record, self._progress
         now, released = Moment.of(self._clock), self._holds.released(self.name)
         kinds = released.kinds if released is not None else ()
-        report = Report(self.name, str(uuid.uuid4()), memory=dict(before.memory))
+        report = Report(self.name, str(uuid.uuid4()), memory=before.memory.copy())
         self._advance(binding)
         self._note(
             last_start=now.wall,

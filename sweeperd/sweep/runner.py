@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -34,12 +34,12 @@ from sweeperd.sweep.guards.decide import Doubts, doubts, still_held
 from sweeperd.sweep.guards.gate import Gate
 from sweeperd.sweep.guards.hold_file import BY_GUARD, Hold, Holds, policy_of
 from sweeperd.sweep.outcome.report import Listener, Report, RunEndError
+from sweeperd.sweep.outcome.usual_load import UsualLoad
 from sweeperd.sweep.plan.strategy import Choice, plan
 from sweeperd.sweep.survey.dependents import surroundings
-from sweeperd.sweep.survey.facts import Facts, unguarded, was_promoted
+from sweeperd.sweep.survey.facts import unguarded, was_promoted
 from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.survey import Survey, survey
-from sweeperd.sweep.survey.usual_load import UsualLoad
 
 ARCHIVES: Final = "archive"  # below the state directory
 
@@ -145,9 +145,8 @@ class Runner:
         report.cutoff_time = found.cutoff
         for warning in found.warnings:
             report.warn(warning)
-        with suppress(ValueError):  # what cannot be read holds the run, see `doubts`
-            if was_promoted(found.facts, Facts.from_json(report.memory.get("guard"))):
-                self._listener("warning", reason="a standby was promoted since the last run")
+        if was_promoted(found.facts, report.memory.facts):
+            self._listener("warning", reason="a standby was promoted since the last run")
         for name in unguarded(found.facts):
             report.warn(f"not guarded, for this role cannot read it: {name}")
         return found
@@ -200,15 +199,13 @@ class Runner:
         left = still_held(held, released)
         if left:
             raise RunEndError("held", "; ".join(left.values()), kinds=tuple(sorted(held)))
-        last = None if "state" in held else Facts.from_json(memory.get("guard"))
-        memory.pop("held_for", None)
+        last = memory.facts
         for reason in held.values():
             self._listener("sweep_released", reason=reason)
         known = last.committed_xid if last and not held else None
-        memory["guard"] = replace(found.facts, committed_xid=known).as_json()
-        load = None if "state" in held else UsualLoad.from_json(memory.pop("drained", None))
-        if load is not None:
-            memory["drained"] = load.found(found.expired, found.server.cutoff).as_json()
+        memory.facts = replace(found.facts, committed_xid=known)
+        if memory.usual_load is not None:
+            memory.usual_load = memory.usual_load.found(found.expired, found.server.cutoff)
         if found.repeated_hour:
             raise RunEndError("throttled", found.repeated_hour)
 
@@ -307,6 +304,5 @@ class Runner:
 
 def _note_drained(report: Report, cutoff: int) -> None:
     """Keep for the guard of jumps that the table was drained; the first backlog is not usual."""
-    past = UsualLoad.from_json(report.memory.get("drained"))
-    load = past.drained(cutoff) if past is not None else UsualLoad(cutoff)
-    report.memory["drained"] = load.as_json()
+    past = report.memory.usual_load
+    report.memory.usual_load = past.drained(cutoff) if past is not None else UsualLoad(cutoff)

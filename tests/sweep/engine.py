@@ -15,6 +15,7 @@ from sweeperd.postgres.connect import Database
 from sweeperd.sweep.guards.decide import GUARD_KEYS
 from sweeperd.sweep.guards.hold_file import Holds
 from sweeperd.sweep.once import run_once
+from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import Runner
 
@@ -47,7 +48,7 @@ async def sweep(
     dsn: str,
     *,
     heard: Heard | None = None,
-    memory: dict[str, Any] | None = None,
+    memory: SweepMemory | None = None,
     stop: asyncio.Event | None = None,
     clock: Clock | None = None,
     release: bool = True,
@@ -59,7 +60,7 @@ async def sweep(
     """Run one sweep to its end; holds are let go unless a test is about them."""
     one = settings(**given)
     database = Database(DatabaseConfig(name="app", dsn=dsn, max_connections=8))
-    report = Report(one.name, "00000000-test", memory=memory if memory is not None else {})
+    report = Report(one.name, "00000000-test", memory=memory or SweepMemory())
     await run_once(
         Runner(
             one,

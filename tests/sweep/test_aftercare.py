@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from sweeperd.demo.server import Installation, Server
+from sweeperd.sweep.outcome.memory import SweepMemory
 from tests.conftest import TestDatabase
 from tests.parts import need
 from tests.sweep.engine import Heard, sweep
@@ -84,14 +85,14 @@ async def test_a_backlog_of_many_runs_is_looked_after_at_its_end(
 ) -> None:
     await admin.execute(ROWS.format(expired=2000, options="autovacuum_enabled = off"))
     await admin.execute("ALTER ROLE postgres SET statement_timeout = '1ms'")
-    memory: dict[str, Any] = {"gone": {'"public"."t"': 5000}}  # of runs that timed out
+    memory = SweepMemory(deleted_since_vacuum={'"public"."t"': 5000})  # of runs that timed out
 
     report = await sweep(vacuuming.dsn(), vacuum="auto", memory=memory, max_rows=500)
 
     await admin.execute("ALTER ROLE postgres RESET statement_timeout")
     assert (report.outcome, report.deleted_count) == ("capped", 500), report
     assert await admin.fetchval(VACUUMED) == 1, report
-    assert "gone" not in memory
+    assert not memory.deleted_since_vacuum
 
 
 async def test_no_word_after_a_small_run(vacuuming: Server, admin: Any) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from sweeperd.sweep.outcome.memory import SweepMemory
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 
@@ -106,7 +107,7 @@ async def test_small_leaves_share_batches_and_lose_nothing(
 
 async def test_a_chain_resumes_in_the_leaf_where_it_stopped(database: TestDatabase) -> None:
     await database.execute(LEAVES)
-    memory: dict[str, object] = {}
+    memory = SweepMemory()
     counts = []
     for _ in range(20):
         report = await sweep(database.dsn, memory=memory, max_rows=90)

@@ -6,8 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.host.clock import Clock
@@ -19,6 +18,7 @@ from sweeperd.sweep.archive.base import Archive, NoArchive
 from sweeperd.sweep.execute.batch import BatchLimits, Deleted, Work, delete_slice, run_batch
 from sweeperd.sweep.execute.turns import Turns
 from sweeperd.sweep.guards.gate import Gate
+from sweeperd.sweep.outcome.memory import Cursor
 from sweeperd.sweep.outcome.report import Listener, Report, RunEndError
 from sweeperd.sweep.survey.identity import Identity
 
@@ -144,9 +144,10 @@ class Run:
 
     def _remember_gone(self, touched: Counter[Table]) -> None:
         """Add up over runs: a backlog may take many, of which the last is small."""
-        total: dict[str, int] = self.report.memory.setdefault("gone", {})
-        for table, rows in touched.items():
-            total[table.quoted] = self.gone[table] = total.get(table.quoted, 0) + rows
+        memory = self.report.memory
+        memory.add_deleted({table.quoted: rows for table, rows in touched.items()})
+        for table in touched:
+            self.gone[table] = memory.deleted_since_vacuum[table.quoted]
 
     async def _finish(self, connection: Connection) -> str | None:
         """Prove and secure what a batch did, after its DELETE, whose lock keeps what is proved."""
@@ -177,8 +178,9 @@ class Run:
         self.report.deleted_count += done.rows
         self.report.batches += 1
         self.blocked = None
-        if done.xid is not None:
-            self.report.memory.setdefault("guard", {})["committed_xid"] = done.xid
+        memory = self.report.memory
+        if done.xid is not None and memory.facts is not None:
+            memory.facts = replace(memory.facts, committed_xid=done.xid)
         if done.rows:
             self.refused_in_a_row = 0
         if self.sweep.rate_limit:
@@ -220,17 +222,13 @@ class Run:
             waited = self.report.waited_seconds
             waited[reason] = waited.get(reason, 0.0) + self.clock.elapsed() - begun
 
-    def remember(self, lane: str, cursor: Any) -> None:  # noqa: ANN401 - JSON
+    def remember(self, lane: str, cursor: Cursor | None) -> None:
         """Keep a lane's cursor for the next run."""
-        lanes: dict[str, Any] = self.report.memory.setdefault("lanes", {})
-        if cursor is None:
-            lanes.pop(lane, None)
-        else:
-            lanes[lane] = cursor
+        self.report.memory.keep_cursor(lane, cursor)
 
     def forget_lanes(self) -> None:
         """Drop all cursors at the end of a whole pass: the next begins with all rows.
 
         Other numbers of workers leave cursors of lanes that no longer exist.
         """
-        self.report.memory.pop("lanes", None)
+        self.report.memory.cursors.clear()

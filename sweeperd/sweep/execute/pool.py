@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import AsyncExitStack
-from typing import Any
 
 from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.execute.session import Session
@@ -29,8 +28,8 @@ class Crew:
         self._add(choices)
 
     def _add(self, choices: list[Choice]) -> None:
-        saved: dict[str, Any] = self._run.report.memory.get("lanes", {})
-        self._todo += lanes(choices, self._run.sweep, self._run.server, saved)
+        cursors = self._run.report.memory.cursors
+        self._todo += lanes(choices, self._run.sweep, self._run.server, cursors)
 
     async def sweep(self, session: Session) -> None:
         """Sweep all lanes; the first that ends the run ends them all.

@@ -47,7 +47,7 @@ async def care(run: Run, session: Session) -> None:
     """
     # what is swept as a whole has its dead rows elsewhere: in leaves, or on other machines
     large = {table: rows for table, rows in run.gone.items() if rows >= _LARGE_ROWS and table.only}
-    run.report.memory.pop("gone", None)
+    run.report.memory.deleted_since_vacuum.clear()
     if not large:
         return
     try:

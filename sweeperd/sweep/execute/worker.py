@@ -50,9 +50,9 @@ class Worker:
         self._in_doubt = Deleted(0, 0, 0.0, cancelled=False)
         self._fence = fence_key(run.server.database, run.table, run.sweep.name, lane.name)
         self._leftovers = Leftovers(run, lane.name, session, self._fence)
-        learned = run.report.memory.get("sizes", {}).get(lane.strategy, lane.first_size)
+        learned = run.report.memory.batch_sizes.get(lane.strategy, lane.first_size)
         target = min(run.sweep.batch_target.total_seconds(), run.limits.statement_seconds / 2)
-        self._size = BatchSize(lane, target, int(learned))
+        self._size = BatchSize(lane, target, learned)
 
     async def drive(self) -> None:
         """Sweep the lane from its cursor to its end.
@@ -170,8 +170,7 @@ class Worker:
 
     def _keep_size(self) -> None:
         """Let the next run begin with what was learned, even if no batch went through."""
-        sizes = self._run.report.memory.setdefault("sizes", {})
-        sizes[self._lane.strategy] = self._size.pace.size
+        self._run.report.memory.batch_sizes[self._lane.strategy] = self._size.pace.size
 
     @property
     def _joined(self) -> bool:

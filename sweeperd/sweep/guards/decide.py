@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Final
 
 from sweeperd.config.models import DatabaseConfig, SweepConfig
 from sweeperd.sweep.guards.holds import fraction_hold, history_holds, jump_hold
-from sweeperd.sweep.survey.facts import Facts
+from sweeperd.sweep.outcome.facts import Facts
+from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.survey.survey import Survey
-from sweeperd.sweep.survey.usual_load import UsualLoad
 
 Doubts = dict[str, str]
 
@@ -31,21 +31,16 @@ GUARD_KEYS: Final[dict[str, str | None]] = {
 
 
 def doubts(
-    sweep: SweepConfig, database: DatabaseConfig, found: Survey, memory: Mapping[str, Any]
+    sweep: SweepConfig, database: DatabaseConfig, found: Survey, memory: SweepMemory
 ) -> Doubts:
     """Return why a run must be held, by kind; nothing when it may go."""
-    try:
-        last = Facts.from_json(memory.get("guard"))
-        past = UsualLoad.from_json(memory.get("drained"))
-    except ValueError as error:
-        return {"state": f"what the last run left for the guards cannot be read: {error}"}
     found_doubts = {
         "clock": found.clock_hold,
         "zone": found.zone_hold,
-        **history_holds(found.facts, last, database.max_clock_skew),
-        "survivors": _survivors(found, last),
+        **history_holds(found.facts, memory.facts, database.max_clock_skew),
+        "survivors": _survivors(found, memory.facts),
         "fraction": fraction_hold(found.expired.share, sweep.max_fraction),
-        "jump": jump_hold(found.expired, found.server.cutoff, past, _most(sweep)),
+        "jump": jump_hold(found.expired, found.server.cutoff, memory.usual_load, _most(sweep)),
     }
     return {kind: reason for kind, reason in found_doubts.items() if reason is not None}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from sweeperd.sweep.survey.facts import Facts
+from sweeperd.sweep.outcome.facts import Facts
+from sweeperd.sweep.outcome.usual_load import Amount, UsualLoad
 from sweeperd.sweep.survey.instants import from_micros
-from sweeperd.sweep.survey.usual_load import Amount, UsualLoad
 
 # A jump is judged once that many runs have drained the table. So much of a table may always
 # expire: a first weekly load is no jump, nor is a row of a table of three.

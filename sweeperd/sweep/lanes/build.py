@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -12,6 +13,7 @@ from sweeperd.sweep.lanes.chain import ChainLane
 from sweeperd.sweep.lanes.heap import HeapLane
 from sweeperd.sweep.lanes.index import IndexLane
 from sweeperd.sweep.lanes.lane import Lane
+from sweeperd.sweep.outcome.memory import Cursor
 from sweeperd.sweep.plan.strategy import TINY_BLOCKS, Choice, read_budget
 from sweeperd.sweep.survey.target import Leaf
 
@@ -21,7 +23,7 @@ _FEWEST_CHAINED: Final = 2
 
 
 def lanes(
-    choices: list[Choice], sweep: SweepConfig, server: Server, saved: dict[str, object]
+    choices: list[Choice], sweep: SweepConfig, server: Server, saved: Mapping[str, Cursor]
 ) -> list[tuple[Choice, Lane]]:
     """Return the lanes of all leaves, each at its saved cursor, with the choice it stems from."""
     made: list[tuple[Choice, Lane]] = []
@@ -51,7 +53,7 @@ def lanes(
 
 
 def _heap_lane(
-    leaf: Leaf, server: Server, saved: dict[str, object], part: tuple[int, int]
+    leaf: Leaf, server: Server, saved: Mapping[str, Cursor], part: tuple[int, int]
 ) -> HeapLane:
     number, parts = part
     name = f"{leaf.relation.oid}:heap:{number}/{parts}"

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, Protocol
 
 from sweeperd.errors import EXIT_FAILED, EXIT_OK
 from sweeperd.log.safe_text import bounded
+from sweeperd.sweep.outcome.memory import SweepMemory
 
 Outcome = Literal[
     "drained", "timed_out", "capped", "yielded", "throttled", "held", "failed", "stopped"
@@ -72,7 +73,7 @@ class Report:
         partitions: Leaves that were detached or dropped as a whole; their rows are not counted.
         deadline: When its timeout ends, on the event loop's clock; None while it waits for a
             connection.
-        memory: What the next run needs (cursors, sizes, guards), JSON-able.
+        memory: What the next run needs (cursors, sizes, guards).
     """
 
     sweep: str
@@ -91,7 +92,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     waited_seconds: dict[str, float] = field(default_factory=dict)
     plan: list[str] = field(default_factory=list)
-    memory: dict[str, Any] = field(default_factory=dict)
+    memory: SweepMemory = field(default_factory=SweepMemory)
     partitions: list[str] = field(default_factory=list)
     deadline: float | None = None
 

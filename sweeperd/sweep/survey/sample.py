@@ -12,8 +12,8 @@ from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.rows import Target
 from sweeperd.postgres.sqlstate import Fault, classify
 from sweeperd.postgres.transaction import Connection, fetch, savepoint
+from sweeperd.sweep.outcome.usual_load import Amount
 from sweeperd.sweep.survey.target import Leaf
-from sweeperd.sweep.survey.usual_load import Amount
 
 SAMPLE_ROWS: Final = 10_000
 _SAMPLE_BLOCKS: Final = 64
