@@ -17,7 +17,7 @@ from sweeperd.demo.server import Installation, Server
 from sweeperd.demo.stage import Stage, Tally
 from sweeperd.errors import EXIT_FAILED, EXIT_OK
 from sweeperd.host.signals import handled_signals
-from sweeperd.log.events import sentence
+from sweeperd.log.sentence import sentence
 
 
 class Length(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.3

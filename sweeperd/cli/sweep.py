@@ -78,7 +78,7 @@ def sweep(
     )
     reports = asyncio.run(_sweep_all(config, sweeps, request))
     if as_json:
-        click.echo(safe_json([redacted(report.as_dict()) for report in reports], indent=2))
+        click.echo(safe_json([redacted(report.as_json()) for report in reports], indent=2))
     sys.exit(_exit_code(reports))
 
 

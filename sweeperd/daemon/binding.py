@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from sweeperd.config.models import SweepConfig
     from sweeperd.daemon.reachability import Outage
     from sweeperd.daemon.state.record import SweepRecord
-    from sweeperd.sweep.outcome.report import Listener, Report
+    from sweeperd.log.event import Listener
+    from sweeperd.sweep.outcome.report import Report
 
 
 class RunSweep(Protocol):

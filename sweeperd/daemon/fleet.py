@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-import structlog
-
 from sweeperd.config.order import predecessors
 from sweeperd.daemon.binding import Binding
 from sweeperd.daemon.reachability import Outage
 from sweeperd.daemon.supervisor import OVERTIME_SECONDS, Supervisor
+from sweeperd.log.event import emit
+from sweeperd.log.events import SweepLoopDied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 # a status is one line
 _NAMES_SHOWN = 3
-
-log = structlog.stdlib.get_logger()
 
 
 class Link(Protocol):
@@ -221,7 +219,7 @@ class Fleet:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             name = task.get_name().removeprefix("sweep ")
-            log.error("sweep_loop_died", sweep=name, error=repr(error), exc_info=error)
+            emit(SweepLoopDied(name, repr(error)), error=error)
 
     def _busy(self, name: str) -> bool:
         """Tell whether those that come after a sweep must wait for it."""

@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import structlog
 
 from sweeperd import __version__
 from sweeperd.config.files.loading import load_config
@@ -26,6 +24,18 @@ from sweeperd.host.owner import become_owner_of
 from sweeperd.host.permissions import refuse_exposed
 from sweeperd.host.signals import handled_signals
 from sweeperd.host.systemd import connected_notifier, watchdog_interval
+from sweeperd.log.daemon_events import (
+    ConfigExposed,
+    ConfigNeedsRestart,
+    ConfigRejected,
+    ConfigReloaded,
+    DaemonForced,
+    DaemonStarted,
+    DaemonStopping,
+    EventLoopBlocked,
+    WatchdogSilent,
+)
+from sweeperd.log.event import emit
 from sweeperd.log.setup import configure
 from sweeperd.postgres.connect import Database
 from sweeperd.sweep.guards.hold_file import Holds
@@ -40,7 +50,8 @@ if TYPE_CHECKING:
     from sweeperd.daemon.fleet import Link
     from sweeperd.host.clock import Clock
     from sweeperd.host.signals import Signals
-    from sweeperd.sweep.outcome.report import Listener, Report
+    from sweeperd.log.event import Listener
+    from sweeperd.sweep.outcome.report import Report
 
 # how often health is looked at without a watchdog, and holds always; seconds
 _HEALTH_SECONDS = 15.0
@@ -52,8 +63,6 @@ _CANCEL_SECONDS = 5.5
 _EXTENSION_SECONDS = 10.0
 # keys of [daemon] that are read at startup only
 _RESTART_KEYS = ("state_dir", "socket", "metrics_listen", "metrics_textfile")
-
-log = structlog.stdlib.get_logger()
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ class Engine:
 
 
 def _tell_of_blocked_loop(seconds: float, stack: str) -> None:
-    log.error("event_loop_blocked", seconds=round(seconds, 1), stack=stack)
+    emit(EventLoopBlocked(round(seconds, 1), stack))
 
 
 class Daemon:
@@ -161,10 +170,7 @@ class Daemon:
             self._connect, self._ledger, self._holds, self._clock, on_change=self._show
         )
         enabled = sum(sweep.enabled for sweep in config.sweeps.values())
-        log.info(
-            "daemon_started", version=__version__, pid=os.getpid(), sweeps=enabled,
-            config=str(self._path),
-        )  # fmt: skip
+        emit(DaemonStarted(__version__, os.getpid(), enabled, str(self._path)))
         self._warn_of(config)
         self._fleet.apply(config)
         self._notifier.ready(self._status())
@@ -193,7 +199,7 @@ class Daemon:
     async def _shutdown(self, signals: Signals) -> None:
         """End every run at the batch's edge; what takes too long is cancelled."""
         self._notifier.stopping("ending at the batch's edge")
-        log.info("daemon_stopping", reason="asked to stop" if signals.stop.is_set() else "a defect")
+        emit(DaemonStopping("asked to stop" if signals.stop.is_set() else "a defect"))
         self._fleet.stop()
         ending = asyncio.create_task(self._end_runs(signals))
         while not ending.done():
@@ -210,7 +216,7 @@ class Daemon:
         )
         if not ended.done():
             why = "a second signal" if forced.done() else f"no edge within {_EDGE_SECONDS:.0f} s"
-            log.warning("daemon_forced", reason=why)
+            emit(DaemonForced(why))
             self._fleet.cancel()
             await asyncio.wait({ended}, timeout=_CANCEL_SECONDS)
         forced.cancel()
@@ -223,7 +229,7 @@ class Daemon:
         while True:
             ailments = self._fleet.ailments(asyncio.get_running_loop().time())
             if ailments and ailments != silent:
-                log.error("watchdog_silent", reason="; ".join(ailments))
+                emit(WatchdogSilent("; ".join(ailments)))
             silent = ailments
             if interval is not None and not ailments:
                 self._notifier.watchdog()
@@ -259,19 +265,19 @@ class Daemon:
         self._config = config.model_copy(update={"daemon": config.daemon.model_copy(update=fixed)})
         configure(config.daemon.log_level, config.daemon.log_format)
         changes = self._fleet.apply(config)
-        log.info("config_reloaded", **asdict(changes))
+        emit(ConfigReloaded(changes.added, changes.changed, changes.removed))
         self._warn_of(config)
         if tried:
-            log.warning("config_needs_restart", keys=[f"daemon.{key}" for key in tried])
+            emit(ConfigNeedsRestart([f"daemon.{key}" for key in tried]))
 
     def _warn_of(self, config: Config) -> None:
         for reason in config.warnings:
-            log.warning("config_exposed", reason=reason)
+            emit(ConfigExposed(reason))
 
     def _reject(self, problems: list[str]) -> None:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         self._rejected = problems[0] + more
-        log.error("config_rejected", reason=self._rejected, problems=problems)
+        emit(ConfigRejected(self._rejected, problems))
 
     def _status(self) -> str:
         rejected = f"configuration rejected, the old one is in force: {self._rejected}"

@@ -6,17 +6,19 @@ import asyncio
 import random
 import uuid
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
-
-import structlog
 
 from sweeperd.daemon.precedence import Turn
 from sweeperd.daemon.run_record import did_not_happen, log_run, owed, recorded
 from sweeperd.daemon.schedule import Moment, due, restored
 from sweeperd.errors import EXIT_UNAVAILABLE
+from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
+from sweeperd.log.event import Event, emit
+from sweeperd.log.events import SweepCrashed, SweepReleased, SweepScheduled, SweepStarted
 from sweeperd.log.setup import run_context
 from sweeperd.sweep.guards.hold_file import policy_of
-from sweeperd.sweep.guards.told import hold_fields
+from sweeperd.sweep.guards.told import hold_event
 from sweeperd.sweep.outcome.report import Report
 
 if TYPE_CHECKING:
@@ -36,13 +38,8 @@ _LONGEST_NAP = 60.0
 OVERTIME_SECONDS = 30.0
 # a hold is told when it changes, and then again after this time
 _REMINDER_SECONDS = 86_400.0
-# events of the runner that only a foreground command shows
-_UNLOGGED = frozenset({"batch", "waiting"})
-_WARNINGS = frozenset({"warning", "sweep_throttled", "sweep_held", "row_skipped", "vacuum_advised"})
 
 State = Literal["waiting", "running", "held", "away", "ended"]
-
-log = structlog.stdlib.get_logger()
 
 
 @dataclass
@@ -155,7 +152,7 @@ class Supervisor:
             if told == hold and now - at < _REMINDER_SECONDS:
                 return
         self._hold_told = hold, now
-        log.warning("sweep_held", sweep=self.name, **hold_fields(hold))
+        emit(hold_event(hold, self.name))
 
     def _tell_release(self, former: Hold) -> None:
         """Log that the hold is gone, and run at once."""
@@ -164,7 +161,7 @@ class Supervisor:
         ended = former.has_ended(self._clock.now())
         user = released.by if released is not None else ""
         reason = f"{former.reason} (its end time has passed)" if ended else former.reason
-        log.info("sweep_released", sweep=self.name, reason=reason, user=user)
+        emit(SweepReleased(self.name, reason, user))
         self._progress = replace(self._progress, retry=True)
 
     def overdue(self, at: float) -> bool:
@@ -251,12 +248,13 @@ class Supervisor:
         if found is None or self._binding is None:
             return
         moment = Moment.of(self._clock)
-        log.info(
-            "sweep_scheduled",
-            sweep=self.name,
-            interval_seconds=self._binding.interval_seconds,
-            next_run=moment.at(max(found.elapsed, moment.elapsed)).replace(microsecond=0),
-            first_run=found.first_run,
+        emit(
+            SweepScheduled(
+                self.name,
+                interval_seconds=self._binding.interval_seconds,
+                next_run=moment.at(max(found.elapsed, moment.elapsed)).replace(microsecond=0),
+                first_run=found.first_run,
+            )
         )
         self._on_change()
 
@@ -280,15 +278,15 @@ class Supervisor:
             policy=policy_of(binding.sweep),
         )
         with run_context(self.name, report.correlation_id):
-            log.info("sweep_started")
+            emit(SweepStarted(self.name, report.correlation_id))
             try:
                 await self._execute(binding, report, kinds)
             except asyncio.CancelledError:
                 report.finish("stopped", "its statement was cancelled")
                 raise
-            except Exception as error:  # one sweep's defect must not end the others
+            except Exception as error:  # noqa: BLE001 - one sweep's defect must not end the others
                 report.fail(f"unexpected {type(error).__name__}: {error}")
-                log.exception("sweep_crashed")
+                emit(SweepCrashed(self.name), error=error)
             finally:
                 self._running = None
                 self._settle(report, before, past, now)
@@ -301,12 +299,12 @@ class Supervisor:
     async def _execute(self, binding: Binding, report: Report, released: tuple[str, ...]) -> None:
         running = self._running = _Running(asyncio.Event(), report)
         self._on_change()
-
-        def hear(event: str, **fields: Any) -> None:  # noqa: ANN401 - any field
-            self._hear(binding.outage, event, **fields)
-
         await binding.run(
-            binding.sweep, report, stop=running.stop, released=released, listener=hear
+            binding.sweep,
+            report,
+            stop=running.stop,
+            released=released,
+            listener=partial(self._hear, binding.outage),
         )
 
     def _settle(self, report: Report, before: SweepRecord, past: Progress, started: Moment) -> None:
@@ -331,13 +329,12 @@ class Supervisor:
         elif report.cutoff_time is not None and not outage.away:
             outage.confirm()
 
-    def _hear(self, outage: Outage, event: str, **fields: Any) -> None:  # noqa: ANN401
+    def _hear(self, outage: Outage, event: Event) -> None:
         """Take an event of the run under way; it may have moved the memory on."""
         self._records.touch()
-        if event == "database_lost":
-            outage.lose(str(fields["reason"]))
-        elif event == "database_back":
+        if isinstance(event, DatabaseLost):
+            outage.lose(event.reason)  # tells it once, for all sweeps on the database
+        elif isinstance(event, DatabaseBack):
             outage.find()
-        elif event not in _UNLOGGED:
-            write = log.warning if event in _WARNINGS else log.info
-            write("sweep_warning" if event == "warning" else event, **fields)
+        else:
+            emit(event)

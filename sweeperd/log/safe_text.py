@@ -46,8 +46,8 @@ _STEERING: Final = (
 _UNSAFE: Final = re.compile(f"[\x00-\x1f{_STEERING}]")
 _UNSAFE_IN_JSON: Final = re.compile(f"[{_STEERING}]")
 
-Event = MutableMapping[str, Any]
-Processor = Callable[[Any, str, Event], Any]
+EventDict = MutableMapping[str, Any]
+Processor = Callable[[Any, str, EventDict], Any]
 
 
 def bounded(text: str, limit: int = LONGEST_TEXT) -> str:
@@ -91,12 +91,12 @@ def redacted(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def redact_event(_logger: object, _method: str, event: Event) -> Event:
+def redact_event(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Cut every text of an event and hide the secrets in it."""
     return redacted(event)
 
 
-def escape_event(_logger: object, _method: str, event: Event) -> Event:
+def escape_event(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Keep every value of an event on one line, and a traceback on lines of its own."""
     return {
         key: _indented(value)

@@ -16,6 +16,9 @@ from typing import Final
 from sweeperd.config.models import SweepConfig, default_state_dir
 from sweeperd.errors import DatabaseUnreachableError, SweeperdError, SweepError
 from sweeperd.host.clock import Clock
+from sweeperd.log.event import Listener
+from sweeperd.log.events import SweepReleased
+from sweeperd.log.run_events import SweepWarning
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify, describe
@@ -33,7 +36,7 @@ from sweeperd.sweep.execute.vacuum import care
 from sweeperd.sweep.guards.decide import Doubts, doubts, still_held
 from sweeperd.sweep.guards.gate import Gate
 from sweeperd.sweep.guards.hold_file import BY_GUARD, Hold, Holds, policy_of
-from sweeperd.sweep.outcome.report import Listener, Report, RunEndError
+from sweeperd.sweep.outcome.report import LeafPlan, Report, RunEndError
 from sweeperd.sweep.outcome.usual_load import UsualLoad
 from sweeperd.sweep.plan.strategy import Choice, plan
 from sweeperd.sweep.survey.dependents import surroundings
@@ -146,17 +149,15 @@ class Runner:
         for warning in found.warnings:
             report.warn(warning)
         if was_promoted(found.facts, report.memory.facts):
-            self._listener("warning", reason="a standby was promoted since the last run")
+            reason = "a standby was promoted since the last run"
+            self._listener(SweepWarning(self._sweep.name, reason))
         for name in unguarded(found.facts):
             report.warn(f"not guarded, for this role cannot read it: {name}")
         return found
 
     async def _choose(self, connection: Connection, report: Report, found: Survey) -> list[Choice]:
         choices = await plan(connection, self._sweep, found)
-        report.strategy = "+".join(sorted({choice.strategy for choice in choices})) or "heap"
-        report.plan = [f"{c.leaf.relation.shown}: {c.strategy}: {c.reason}" for c in choices]
-        if choices:
-            report.reason = choices[0].reason if len(choices) == 1 else f"{len(choices)} leaves"
+        report.plan = [LeafPlan(c.leaf.relation.shown, c.strategy, c.reason) for c in choices]
         return choices
 
     async def _look_around(self, connection: Connection, report: Report, found: Survey) -> None:
@@ -201,7 +202,7 @@ class Runner:
             raise RunEndError("held", "; ".join(left.values()), kinds=tuple(sorted(held)))
         last = memory.facts
         for reason in held.values():
-            self._listener("sweep_released", reason=reason)
+            self._listener(SweepReleased(self._sweep.name, reason))
         known = last.committed_xid if last and not held else None
         memory.facts = replace(found.facts, committed_xid=known)
         if memory.usual_load is not None:

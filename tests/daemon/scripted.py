@@ -20,7 +20,8 @@ from sweeperd.sweep.guards.hold_file import Holds
 if TYPE_CHECKING:
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
     from sweeperd.daemon.schedule import WallWindow
-    from sweeperd.sweep.outcome.report import Listener, Report
+    from sweeperd.log.event import Listener
+    from sweeperd.sweep.outcome.report import Report
     from tests.daemon.fake_clock import FakeClock
 
 HOUR = 3600.0

@@ -10,6 +10,8 @@ from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
 from sweeperd.daemon.state.record import SweepRecord
+from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
+from sweeperd.log.run_events import BatchCommitted
 from sweeperd.sweep.outcome.memory import SweepMemory
 from tests.daemon.fake_clock import FakeClock
 from tests.daemon.scripted import (
@@ -160,8 +162,8 @@ async def test_a_database_that_is_lost_in_a_run_is_told_with_the_reason(
     clock: FakeClock, link: ScriptedLink
 ) -> None:
     async def loses(call: Call) -> None:
-        call.listener("database_lost", database="app", reason="connection reset")
-        call.listener("database_back", database="app")
+        call.listener(DatabaseLost("app", "connection reset"))
+        call.listener(DatabaseBack("app"))
         await drains(call)
 
     link.behaviours = [loses]
@@ -181,7 +183,7 @@ async def test_the_memory_is_on_record_while_the_run_goes_on(
 
     async def commits(call: Call) -> None:
         call.report.memory.keep_cursor("1:index", 1)
-        call.listener("batch", rows=1)
+        call.listener(BatchCommitted("sessions", "1:index", 1, 0.1))
         seen.append(memory.record("sessions"))
         await drains(call)
 
@@ -223,7 +225,7 @@ async def test_the_log_tells_schedule_start_and_end_with_all_fields(
         "duration_seconds",
         "batches",
         "strategy",
-        "reason",
+        "end_reason",
     }
     assert logs[2]["correlation_id"] == ids[0]
     assert "correlation_id" not in get_contextvars()

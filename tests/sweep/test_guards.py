@@ -15,6 +15,8 @@ import pytest
 
 from sweeperd.demo.server import Installation, Server
 from sweeperd.host.clock import SystemClock
+from sweeperd.log.events import SweepReleased
+from sweeperd.log.run_events import SweepWarning
 from sweeperd.sweep.guards.hold_file import Holds
 from sweeperd.sweep.outcome.memory import SweepMemory
 from tests.conftest import TestDatabase
@@ -44,7 +46,7 @@ async def held(dsn: str, memory: SweepMemory, **given: Any) -> str:
     assert report.outcome == "held", report
     assert await connection.fetchval("SELECT count(*) FROM t") == before
     await connection.close()
-    return report.reason or ""
+    return report.end_reason or ""
 
 
 async def test_a_release_passes_what_the_hold_told_and_nothing_newer(
@@ -61,8 +63,8 @@ async def test_a_release_passes_what_the_hold_told_and_nothing_newer(
     report = await sweep(database.dsn, release=False, holds=holds, clock=lying)
 
     assert (report.outcome, report.deleted_count) == ("held", 0)
-    assert "max_clock_skew" in (report.reason or "")
-    assert "survive" not in (report.reason or "")
+    assert "max_clock_skew" in (report.end_reason or "")
+    assert "survive" not in (report.end_reason or "")
     assert (await sweep(database.dsn, release=False, holds=holds)).outcome == "held"
     told = holds.release("s", "test")
     assert told is not None
@@ -100,7 +102,7 @@ async def test_a_first_run_without_survivors_holds_and_a_release_is_heard(
     report = await sweep(database.dsn, memory=memory, heard=heard, release=True)
 
     assert (report.outcome, report.deleted_count) == ("drained", 40)
-    assert "none of 40 sampled rows" in heard.named("sweep_released")[0]["reason"]
+    assert "none of 40 sampled rows" in heard.of(SweepReleased)[0].reason
 
 
 async def test_a_known_sweep_may_empty_its_table(database: TestDatabase) -> None:
@@ -225,7 +227,7 @@ async def test_a_promotion_does_not_hold(own_server: Server) -> None:
         report = await sweep(standby.dsn(), memory=memory, heard=heard, release=False)
 
         assert (report.outcome, report.deleted_count) == ("drained", 9)
-        assert "promoted" in str(heard.named("warning"))
+        assert "promoted" in str(heard.of(SweepWarning))
     finally:
         standby.stop(immediate=True)
         standby.remove()
@@ -240,7 +242,7 @@ async def test_a_standby_is_waited_for_and_nothing_goes(own_server: Server) -> N
     report = await sweep(own_server.dsn(), timeout=timedelta(seconds=2))
 
     assert (report.outcome, report.deleted_count) == ("throttled", 0)
-    assert "read-only" in (report.reason or "")
+    assert "read-only" in (report.end_reason or "")
 
 
 async def test_what_a_role_cannot_read_is_named_as_not_guarded(database: TestDatabase) -> None:

@@ -280,7 +280,7 @@ async def test_a_weekly_load_is_swept_and_a_catastrophe_is_not(database: TestDat
     await database.execute("UPDATE t SET expires_at = now() WHERE id % 10 > 0")
     report = await sweep(database.dsn, memory=memory, release=False)
     assert (report.outcome, report.deleted_count) == ("held", 0)
-    assert "max_jump (10)" in (report.reason or "")
+    assert "max_jump (10)" in (report.end_reason or "")
 
     report = await sweep(database.dsn, memory=memory, release=False, max_jump="off")
     assert report.outcome == "drained"

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from sweeperd.log.run_events import BatchCommitted
 from sweeperd.sweep.outcome.memory import SweepMemory
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
@@ -138,7 +139,7 @@ async def test_one_value_in_300_000_rows_goes_in_small_batches(database: TestDat
     report = await sweep(database.dsn, strategy="index", max_batch_rows=5000, heard=heard)
 
     assert report.deleted_count == 300_000
-    assert max(batch["rows"] for batch in heard.named("batch")) <= 5000
+    assert max(batch.rows for batch in heard.of(BatchCommitted)) <= 5000
     assert await database.fetchval("SELECT count(*) FROM t") == 1
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import asyncpg
 
+from sweeperd.log.run_events import RowSkipped
 from sweeperd.log.safe_text import bounded
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.rows import KeyRange, Slice, Target, Tid, Tids
@@ -133,7 +134,7 @@ class Bisection:
         words = describe(error)
         if run.refused_rows <= _MOST_NAMED:
             run.report.warn(f"row {key} of {table} was stepped over: {words}")
-        run.listener("row_skipped", table=table, key=key, error=words)
+        run.listener(RowSkipped(run.sweep.name, table, key, words))
         if run.refused_in_a_row >= _MOST_IN_A_ROW:
             raise RunEndError(
                 "failed", f"{table} refuses each row; the last, {key}: {words}"

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field, replace
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.host.clock import Clock
+from sweeperd.log.event import Listener
+from sweeperd.log.events import SweepThrottled
+from sweeperd.log.run_events import BatchCommitted, Waiting
 from sweeperd.postgres.catalog import Server
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql.rows import Slice, Table, Target
@@ -19,7 +22,7 @@ from sweeperd.sweep.execute.batch import BatchLimits, Deleted, Work, delete_slic
 from sweeperd.sweep.execute.turns import Turns
 from sweeperd.sweep.guards.gate import Gate
 from sweeperd.sweep.outcome.memory import Cursor
-from sweeperd.sweep.outcome.report import Listener, Report, RunEndError
+from sweeperd.sweep.outcome.report import Report, RunEndError
 from sweeperd.sweep.survey.identity import Identity
 
 
@@ -185,7 +188,7 @@ class Run:
             self.refused_in_a_row = 0
         if self.sweep.rate_limit:
             self.delay("rate_limit", done.rows / self.sweep.rate_limit)
-        self.listener("batch", lane=lane, rows=done.rows, seconds=done.seconds)
+        self.listener(BatchCommitted(self.sweep.name, lane, done.rows, done.seconds))
 
     def delay(self, reason: str, seconds: float) -> None:
         """Let the next batch of any lane start later; `gate` waits for it."""
@@ -202,13 +205,13 @@ class Run:
         first = self.blocked is None or self.blocked.reason != reason
         self.blocked = RunEndError("throttled", reason)
         if first:
-            self.listener("sweep_throttled", reason=reason, seconds=round(seconds, 3))
+            self.listener(SweepThrottled(self.sweep.name, reason, round(seconds, 3)))
         await self.wait(reason, seconds)
 
     async def wait(self, reason: str, seconds: float) -> None:
         """Wait outside any transaction; a stop ends the wait."""
         self.turns.wait()
-        self.listener("waiting", reason=reason, seconds=seconds)
+        self.listener(Waiting(self.sweep.name, reason, round(seconds, 3)))
         begun = self.clock.elapsed()
         waits = {
             asyncio.ensure_future(self.clock.sleep(seconds)),

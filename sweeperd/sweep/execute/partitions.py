@@ -11,6 +11,7 @@ from typing import Any, Final
 import asyncpg
 
 from sweeperd.errors import SweepError
+from sweeperd.log.run_events import PartitionDetached, PartitionDropped
 from sweeperd.postgres.catalog import Relation, quote_if_needed
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql import partitions as sql_partition
@@ -133,7 +134,7 @@ class Partitions:
             leaf = Table(row["schema"], row["name"])
             finalize = sql_partition.detach(parent, leaf, finalize=True).text
             await self._do(connection, leaf, partial(_run, text=finalize))
-            self._tell("partition_detached", leaf, "its detach was pending")
+            self._tell(PartitionDetached, leaf, "its detach was pending")
 
     async def remove(self, connection: Connection, past: list[Past]) -> None:
         """Remove each leaf.
@@ -154,8 +155,11 @@ class Partitions:
         for one in past:
             await self._run.gate()
             await self._do(connection, one.leaf, partial(take_out, one=one, drop=self._drop))
-            event = "partition_dropped" if self._drop else "partition_detached"
-            self._tell(event, one.leaf, f"{one.bound} lies below the cutoff")
+            self._tell(
+                PartitionDropped if self._drop else PartitionDetached,
+                one.leaf,
+                f"{one.bound} lies below the cutoff",
+            )
 
     async def _do(
         self, connection: Connection, leaf: Table, change: Callable[[Connection], Awaitable[object]]
@@ -179,6 +183,8 @@ class Partitions:
             else:
                 return
 
-    def _tell(self, event: str, leaf: Table, reason: str) -> None:
+    def _tell(
+        self, event: type[PartitionDetached | PartitionDropped], leaf: Table, reason: str
+    ) -> None:
         self._run.report.partitions.append(f"{leaf.schema}.{leaf.name}")
-        self._run.listener(event, partition=leaf.quoted, reason=reason)
+        self._run.listener(event(self._run.sweep.name, leaf.quoted, reason))

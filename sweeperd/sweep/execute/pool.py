@@ -6,11 +6,13 @@ import asyncio
 from collections import deque
 from contextlib import AsyncExitStack
 
+from sweeperd.log.run_events import StrategyChanged
 from sweeperd.sweep.execute.context import Run
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.worker import Worker
 from sweeperd.sweep.lanes.build import lanes
 from sweeperd.sweep.lanes.lane import Lane, SwitchError
+from sweeperd.sweep.outcome.report import LeafPlan
 from sweeperd.sweep.plan.strategy import Choice
 
 
@@ -83,10 +85,7 @@ class Crew:
 
     def _switch(self, choice: Choice, switch: SwitchError) -> None:
         """Go on with the other strategy, from the leaf's start."""
-        report, leaf = self._run.report, choice.leaf
-        known = set((report.strategy or "").split("+")) | {switch.strategy}
-        report.strategy = "+".join(sorted(known - {""}))
-        report.reason = switch.reason
-        report.plan.append(f"{leaf.relation.shown}: {switch.strategy}: {switch.reason}")
-        self._run.listener("strategy_changed", strategy=switch.strategy, reason=switch.reason)
+        run, leaf = self._run, choice.leaf
+        run.report.plan.append(LeafPlan(leaf.relation.shown, switch.strategy, switch.reason))
+        run.listener(StrategyChanged(run.sweep.name, switch.strategy, switch.reason))
         self._add([Choice(leaf, switch.strategy, switch.reason, None)])

@@ -9,6 +9,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from sweeperd.errors import EXIT_UNAVAILABLE, DatabaseUnreachableError
+from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
+from sweeperd.log.event import Listener
+from sweeperd.log.events import SweepWaits
 from sweeperd.postgres.catalog import read_server
 from sweeperd.postgres.connect import Database, close
 from sweeperd.postgres.sqlstate import LOST_ERRORS
@@ -20,7 +23,7 @@ from sweeperd.postgres.transaction import (
 )
 from sweeperd.sweep.execute.backoff import Backoff
 from sweeperd.sweep.execute.context import Run
-from sweeperd.sweep.outcome.report import Listener, Report, RunEndError
+from sweeperd.sweep.outcome.report import Report, RunEndError
 
 _STATUS_TRIES: Final = 20
 _SHORT_WAIT: Final = 1.0  # seconds; a shorter wait for a connection is not worth a word
@@ -62,11 +65,11 @@ class Session:
             await asyncio.wait(waits, timeout=_SHORT_WAIT, return_when=asyncio.FIRST_COMPLETED)
             if not entering.done() and not stop.is_set():
                 most = database.config.max_connections
-                listener(
-                    "sweep_waits",
-                    reason=f"all {most} connections of database {database.name} are in use "
-                    f"(max_connections = {most})",
+                reason = (
+                    f"all {most} connections of database {database.name} are in use "
+                    f"(max_connections = {most})"
                 )
+                listener(SweepWaits(report.sweep, reason))
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             waited = loop.time() - begun
             if waited >= _SHORT_WAIT:
@@ -126,13 +129,13 @@ class Session:
                 await self.drop()
                 run.blocked = RunEndError("failed", str(error), EXIT_UNAVAILABLE)
                 if not lost:
-                    run.listener("database_lost", database=self._database.name, reason=str(error))
+                    run.listener(DatabaseLost(self._database.name, str(error)))
                 lost = True
                 await run.wait("database_lost", backoff.next())
                 run.check()
                 continue
             if lost:
-                run.listener("database_back", database=self._database.name)
+                run.listener(DatabaseBack(self._database.name))
             run.blocked = None
             return connection
 

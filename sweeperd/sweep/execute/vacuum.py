@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from sweeperd.log.run_events import AutovacuumExpected, TableVacuumed, VacuumAdvised
 from sweeperd.postgres.catalog import quote_if_needed
 from sweeperd.postgres.sql import vacuum as sql_vacuum
 from sweeperd.postgres.sql.rows import Table
@@ -89,13 +90,13 @@ def _judge(table: Table, row: Any, gone: int) -> Dead:  # noqa: ANN401 - asyncpg
 
 async def _care_for(run: Run, connection: Connection, dead: Dead) -> None:
     if dead.served:
-        run.listener("autovacuum_expected", table=dead.shown, reason=dead.reason)
+        run.listener(AutovacuumExpected(run.sweep.name, dead.shown, dead.reason))
         return
     if run.sweep.vacuum == "auto":
         await _vacuum(run, connection, dead)
         return
     line = f"VACUUM (ANALYZE) {dead.shown};"
-    run.listener("vacuum_advised", table=dead.shown, reason=dead.reason, statement=line)
+    run.listener(VacuumAdvised(run.sweep.name, dead.shown, dead.reason, line))
     run.report.warn(f"autovacuum will not come to {dead.shown}: {dead.reason}; run {line}")
 
 
@@ -130,7 +131,7 @@ async def _vacuum(run: Run, connection: Connection, dead: Dead) -> None:
         run.report.warn(f"VACUUM of {dead.shown}: {said[0] if said else 'asked to stop'}")
         return
     seconds = round(run.clock.elapsed() - begun, 3)
-    run.listener("table_vacuumed", table=dead.shown, reason=dead.reason, seconds=seconds)
+    run.listener(TableVacuumed(run.sweep.name, dead.shown, dead.reason, seconds))
 
 
 async def _until_stopped(run: Run, connection: Connection, table: Table) -> bool:
