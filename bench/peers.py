@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from sweeperd.log.run_events import BatchCommitted
 from sweeperd.postgres.connect import Database
 from sweeperd.sweep.guards.decide import GUARD_KEYS
 from sweeperd.sweep.once import run_once
+from sweeperd.sweep.options import RunOptions
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import Runner
 
@@ -81,10 +81,9 @@ async def sweeperd(dsn: str, **keys: Any) -> Measured:
         await run_once(
             Runner(sweep, database, SystemClock(), listener=hear),
             report,
+            RunOptions(released=GUARD_KEYS),
             timeout=3600,
-            stop=asyncio.Event(),
             clock=SystemClock(),
-            released=GUARD_KEYS,
         )
     measured.rows = report.deleted_count
     measured.note = "" if report.outcome == "drained" else f"{report.outcome}: {report.end_reason}"

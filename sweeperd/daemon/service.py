@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from sweeperd.host.clock import Clock
     from sweeperd.host.signals import Signals
     from sweeperd.log.event import Listener
+    from sweeperd.sweep.options import RunOptions
     from sweeperd.sweep.outcome.report import Report
 
 # how often health is looked at without a watchdog, and holds always; seconds
@@ -83,9 +84,7 @@ class Engine:
         self,
         sweep: SweepConfig,
         report: Report,
-        *,
-        stop: asyncio.Event,
-        released: tuple[str, ...],
+        options: RunOptions,
         listener: Listener,
     ) -> None:
         """Run a sweep once, within its timeout."""
@@ -99,10 +98,9 @@ class Engine:
                 holds=self.holds,
             ),
             report,
+            options,
             timeout=sweep.timeout.total_seconds(),
-            stop=stop,
             clock=self.clock,
-            released=released,
         )
 
 

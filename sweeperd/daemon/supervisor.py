@@ -19,6 +19,7 @@ from sweeperd.log.events import SweepCrashed, SweepReleased, SweepScheduled, Swe
 from sweeperd.log.setup import run_context
 from sweeperd.sweep.guards.hold_file import policy_of
 from sweeperd.sweep.guards.told import hold_event
+from sweeperd.sweep.options import RunOptions
 from sweeperd.sweep.outcome.report import Report
 
 if TYPE_CHECKING:
@@ -299,13 +300,8 @@ class Supervisor:
     async def _execute(self, binding: Binding, report: Report, released: tuple[str, ...]) -> None:
         running = self._running = _Running(asyncio.Event(), report)
         self._on_change()
-        await binding.run(
-            binding.sweep,
-            report,
-            stop=running.stop,
-            released=released,
-            listener=partial(self._hear, binding.outage),
-        )
+        options = RunOptions(stop=running.stop, released=released)
+        await binding.run(binding.sweep, report, options, partial(self._hear, binding.outage))
 
     def _settle(self, report: Report, before: SweepRecord, past: Progress, started: Moment) -> None:
         """Log, record, and set the timetable after a run."""

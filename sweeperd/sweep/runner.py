@@ -27,15 +27,19 @@ from sweeperd.sweep.archive.base import Archive, NoArchive
 from sweeperd.sweep.archive.file import FileArchive
 from sweeperd.sweep.archive.table import find_archive
 from sweeperd.sweep.execute.batch import BatchLimits
-from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.context import RunContext
+from sweeperd.sweep.execute.counters import Counters
 from sweeperd.sweep.execute.partitions import Partitions, find_past
 from sweeperd.sweep.execute.pool import Crew
 from sweeperd.sweep.execute.remaining import conclude
+from sweeperd.sweep.execute.row_limits import RowLimits
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.vacuum import care
+from sweeperd.sweep.execute.waits import Waits
 from sweeperd.sweep.guards.decide import Doubts, doubts, still_held
 from sweeperd.sweep.guards.gate import Gate
 from sweeperd.sweep.guards.hold_file import BY_GUARD, Hold, Holds, policy_of
+from sweeperd.sweep.options import RunOptions
 from sweeperd.sweep.outcome.report import LeafPlan, Report, RunEndError
 from sweeperd.sweep.outcome.usual_load import UsualLoad
 from sweeperd.sweep.plan.strategy import Choice, plan
@@ -92,43 +96,34 @@ class Runner:
         self,
         session: Session,
         report: Report,
-        *,
-        stop: asyncio.Event,
-        max_rows: int | None = None,
-        released: Collection[str] = (),
-        dry_run: bool = False,
+        options: RunOptions,
     ) -> None:
         """Run once and fill the report; every end but a cancellation is told there.
 
         Args:
             session: The run's first connection, from `session`.
             report: The caller's; its ``memory`` is what the last run left.
-            stop: When set, the run ends at the batch's edge.
-            max_rows: A cap beside the sweep's own.
-            released: Kinds of reasons for which the run is not held, this once.
-            dry_run: Count, and write nothing.
+            options: What is asked of this run.
 
         Raises:
             asyncio.CancelledError: The caller's timeout; the statement is cancelled on the
                 server, and the report tells what was committed.
         """
         try:
-            if self._gate is not None and not dry_run:
+            if self._gate is not None and not options.dry_run:
                 self._gate.check()
             connection = await session.get()
             found = await self._look(connection, report)
             held = doubts(self._sweep, self._database.config, found, report.memory)
-            if dry_run or self._sweep.dry_run:
+            if options.dry_run or self._sweep.dry_run:
                 await self._count(connection, report, found, held)
                 return
-            self._guard(report, found, held, released)
+            self._guard(report, found, held, options.released)
             await self._look_around(connection, report, found)
-            run = self._start(report, found, stop, max_rows)
+            run = self._start(report, found, options)
             found = await self._remove_partitions(connection, run, found)
             choices = await self._choose(connection, report, found)
-            run.archive = await self._archive(connection, report, found)
-            if run.archive.synchronous:
-                run.limits = run.limits.synchronous()
+            run = run.archiving_to(await self._archive(connection, report, found))
             session.join(run)
             await self._sweep_all(run, choices, session, found)
             if report.outcome == "drained":
@@ -210,7 +205,9 @@ class Runner:
         if found.repeated_hour:
             raise RunEndError("throttled", found.repeated_hour)
 
-    async def _remove_partitions(self, connection: Connection, run: Run, found: Survey) -> Survey:
+    async def _remove_partitions(
+        self, connection: Connection, run: RunContext, found: Survey
+    ) -> Survey:
         """Detach or drop leaves that are wholly past; return what is left to sweep."""
         if self._sweep.partitions == "delete":
             return found
@@ -223,7 +220,7 @@ class Runner:
         return replace(found, leaves=leaves)
 
     async def _sweep_all(
-        self, run: Run, choices: list[Choice], session: Session, found: Survey
+        self, run: RunContext, choices: list[Choice], session: Session, found: Survey
     ) -> None:
         try:
             await Crew(run, choices).sweep(session)
@@ -274,10 +271,7 @@ class Runner:
         more = " or more" if report.expired_count == _DRY_RUN_LIMIT else ""
         report.finish("drained", f"dry run: {report.expired_count}{more} rows would go")
 
-    def _start(
-        self, report: Report, found: Survey, stop: asyncio.Event, max_rows: int | None
-    ) -> Run:
-        caps = [cap for cap in (max_rows, self._sweep.max_rows) if cap is not None]
+    def _start(self, report: Report, found: Survey, options: RunOptions) -> RunContext:
         name = f"sweeperd:{report.correlation_id[:8]}:{self._sweep.name}"
         limits = BatchLimits.of(
             name,
@@ -285,21 +279,26 @@ class Runner:
             found.server.deadlock_seconds,
         )
         frame = table_frame(self._sweep, limits.frame, search_path=found.search_path)
-        return Run(
+        row_limits = RowLimits(self._sweep, report, options.max_rows)
+        waits = Waits(
+            self._sweep, self._clock, self._listener, report, options.stop, row_limits,
+            hold_gate=self._gate,
+        )  # fmt: skip
+        return RunContext(
             sweep=self._sweep,
             database=self._database,
-            clock=self._clock,
-            listener=self._listener,
-            report=report,
-            stop=stop,
             server=found.server,
-            limits=replace(limits, frame=frame),
-            max_rows=min(caps, default=None),
             table=found.target.table.quoted,
             key_columns=found.key_columns,
             lockable=found.lockable,
-            hold_gate=self._gate,
+            limits=replace(limits, frame=frame),
             identity=found.identity(archived=self._sweep.archive_to is not None),
+            listener=self._listener,
+            report=report,
+            counters=Counters(report),
+            row_limits=row_limits,
+            waits=waits,
+            hold_gate=self._gate,
         )
 
 

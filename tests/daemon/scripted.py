@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
     from sweeperd.daemon.schedule import WallWindow
     from sweeperd.log.event import Listener
+    from sweeperd.sweep.options import RunOptions
     from sweeperd.sweep.outcome.report import Report
     from tests.daemon.fake_clock import FakeClock
 
@@ -94,9 +95,16 @@ class Call:
 
     sweep: SweepConfig
     report: Report
-    stop: asyncio.Event
-    released: tuple[str, ...]
+    options: RunOptions
     listener: Listener
+
+    @property
+    def stop(self) -> asyncio.Event:
+        return self.options.stop
+
+    @property
+    def released(self) -> Collection[str]:
+        return self.options.released
 
 
 Behaviour = Callable[[Call], Awaitable[None]]
@@ -124,12 +132,10 @@ class ScriptedLink:
         self,
         sweep: SweepConfig,
         report: Report,
-        *,
-        stop: asyncio.Event,
-        released: tuple[str, ...],
+        options: RunOptions,
         listener: Listener,
     ) -> None:
-        call = Call(sweep, report, stop, released, listener)
+        call = Call(sweep, report, options, listener)
         report.deadline = asyncio.get_running_loop().time() + sweep.timeout.total_seconds()
         self.starts.append(self.clock.elapsed())
         self.calls.append(call)

@@ -16,6 +16,7 @@ from sweeperd.postgres.connect import Database
 from sweeperd.sweep.guards.decide import GUARD_KEYS
 from sweeperd.sweep.guards.hold_file import Holds
 from sweeperd.sweep.once import run_once
+from sweeperd.sweep.options import RunOptions
 from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import Runner
@@ -74,11 +75,13 @@ async def sweep(
             holds=holds,
         ),
         report,
+        RunOptions(
+            stop=stop or asyncio.Event(),
+            released=_released(holds, one.name, release=release),
+            dry_run=dry_run,
+        ),
         timeout=one.timeout.total_seconds(),
-        stop=stop or asyncio.Event(),
         clock=clock or SystemClock(),
-        released=_released(holds, one.name, release=release),
-        dry_run=dry_run,
     )
     return report
 

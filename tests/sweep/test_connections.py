@@ -11,6 +11,7 @@ from sweeperd.log.events import SweepWaits
 from sweeperd.postgres.connect import Database
 from sweeperd.sweep.guards.decide import GUARD_KEYS
 from sweeperd.sweep.once import run_once
+from sweeperd.sweep.options import RunOptions
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import Runner
 from tests.conftest import TestDatabase
@@ -30,10 +31,9 @@ async def _run(
     await run_once(
         Runner(one, database, SystemClock(), listener=heard),
         report,
+        RunOptions(stop=stop, released=GUARD_KEYS),
         timeout=one.timeout.total_seconds(),
-        stop=stop,
         clock=SystemClock(),
-        released=GUARD_KEYS,
     )
     return report
 

@@ -21,7 +21,7 @@ from sweeperd.postgres.sqlstate import Fault, classify, describe
 from sweeperd.postgres.transaction import Connection, fence_key, fetchval, reading
 from sweeperd.sweep.execute.backoff import Backoff
 from sweeperd.sweep.execute.batch import FenceTakenError
-from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.outcome.report import RunEndError
 
 # one literal each; several key columns, MINVALUE and MAXVALUE do not match
@@ -119,7 +119,7 @@ class Partitions:
         drop: Drop instead of detach.
     """
 
-    def __init__(self, run: Run, root: Relation, *, drop: bool) -> None:
+    def __init__(self, run: RunContext, root: Relation, *, drop: bool) -> None:
         self._run = run
         self._root = root
         self._drop = drop
@@ -153,7 +153,7 @@ class Partitions:
                     '"delete"',
                 )
         for one in past:
-            await self._run.gate()
+            await self._run.waits.gate()
             await self._do(connection, one.leaf, partial(take_out, one=one, drop=self._drop))
             self._tell(
                 PartitionDropped if self._drop else PartitionDetached,
@@ -179,7 +179,7 @@ class Partitions:
                     raise
                 if last:
                     raise RunEndError("throttled", f"{leaf.quoted}: {describe(error)}") from error
-                await self._run.throttle(f"{leaf.quoted} is locked", backoff.next())
+                await self._run.waits.throttle(f"{leaf.quoted} is locked", backoff.next())
             else:
                 return
 

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import AsyncExitStack
 
 from sweeperd.log.run_events import StrategyChanged
-from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.worker import Worker
 from sweeperd.sweep.lanes.build import lanes
@@ -24,13 +24,13 @@ class Crew:
         choices: Its leaves and their strategies.
     """
 
-    def __init__(self, run: Run, choices: list[Choice]) -> None:
+    def __init__(self, run: RunContext, choices: list[Choice]) -> None:
         self._run = run
         self._todo: deque[tuple[Choice, Lane]] = deque()
         self._add(choices)
 
     def _add(self, choices: list[Choice]) -> None:
-        cursors = self._run.report.memory.cursors
+        cursors = self._run.memory.cursors
         self._todo += lanes(choices, self._run.sweep, self._run.server, cursors)
 
     async def sweep(self, session: Session) -> None:
@@ -55,8 +55,8 @@ class Crew:
                     sessions.append(extra)
                 await self._together(sessions)
         except asyncio.CancelledError:
-            if self._run.blocked is not None:
-                self._run.report.end(self._run.blocked)
+            if self._run.waits.blocked is not None:
+                self._run.report.end(self._run.waits.blocked)
             raise
 
     async def _together(self, sessions: list[Session]) -> None:
@@ -80,7 +80,7 @@ class Crew:
             try:
                 await Worker(self._run, lane, session, choice.second_look).drive()
             except SwitchError as switch:
-                self._run.remember(lane.name, None)
+                self._run.memory.keep_cursor(lane.name, None)
                 self._switch(choice, switch)
 
     def _switch(self, choice: Choice, switch: SwitchError) -> None:

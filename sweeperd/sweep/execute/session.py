@@ -22,7 +22,7 @@ from sweeperd.postgres.transaction import (
     transaction_status,
 )
 from sweeperd.sweep.execute.backoff import Backoff
-from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.outcome.report import Report, RunEndError
 
 _STATUS_TRIES: Final = 20
@@ -38,7 +38,7 @@ class Session:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._run: Run | None = None
+        self._run: RunContext | None = None
         self._stack = AsyncExitStack()
         self._connection: Connection | None = None
 
@@ -100,7 +100,7 @@ class Session:
         if connection is not None:
             await close(connection)
 
-    def join(self, run: Run) -> None:
+    def join(self, run: RunContext) -> None:
         """Belong to a run: from now on a lost connection is made again."""
         self._run = run
 
@@ -118,7 +118,7 @@ class Session:
             return self._connection
         return await self._again(self._run)
 
-    async def _again(self, run: Run) -> Connection:
+    async def _again(self, run: RunContext) -> Connection:
         backoff, lost = Backoff(), False
         while True:  # each turn that fails waits
             run.turns.turn("connect", self._database.name)
@@ -127,19 +127,19 @@ class Session:
                 await _same_system(connection, run)
             except (DatabaseUnreachableError, *LOST_ERRORS) as error:
                 await self.drop()
-                run.blocked = RunEndError("failed", str(error), EXIT_UNAVAILABLE)
+                run.waits.blocked = RunEndError("failed", str(error), EXIT_UNAVAILABLE)
                 if not lost:
                     run.listener(DatabaseLost(self._database.name, str(error)))
                 lost = True
-                await run.wait("database_lost", backoff.next())
-                run.check()
+                await run.waits.wait("database_lost", backoff.next())
+                run.waits.check()
                 continue
             if lost:
                 run.listener(DatabaseBack(self._database.name))
-            run.blocked = None
+            run.waits.blocked = None
             return connection
 
-    async def was_committed(self, lost: CommitUnknownError, run: Run) -> bool | None:
+    async def was_committed(self, lost: CommitUnknownError, run: RunContext) -> bool | None:
         """Ask what became of a COMMIT without an answer; None when nobody can tell."""
         await self.drop()
         if lost.xid is None:
@@ -153,11 +153,11 @@ class Session:
                 status = await transaction_status(connection, lost.xid)
             if status != "in progress":
                 return {"committed": True, "aborted": False}.get(status or "")
-            await run.wait("commit_status", 0.1)
+            await run.waits.wait("commit_status", 0.1)
         return None
 
 
-async def _same_system(connection: Connection, run: Run) -> None:
+async def _same_system(connection: Connection, run: RunContext) -> None:
     known = run.server.system_identifier
     if known is None:
         return

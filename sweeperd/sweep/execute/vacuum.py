@@ -14,7 +14,7 @@ from sweeperd.postgres.sql import vacuum as sql_vacuum
 from sweeperd.postgres.sql.rows import Table
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, describe
 from sweeperd.postgres.transaction import Connection, reading
-from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.outcome.report import RunEndError
 
@@ -41,14 +41,18 @@ class Dead:
     served: bool
 
 
-async def care(run: Run, session: Session) -> None:
+async def care(run: RunContext, session: Session) -> None:
     """Look at the tables that a run deleted much from; vacuum them where the sweep says so.
 
     Nothing that fails here fails the run: its rows are gone already.
     """
     # what is swept as a whole has its dead rows elsewhere: in leaves, or on other machines
-    large = {table: rows for table, rows in run.gone.items() if rows >= _LARGE_ROWS and table.only}
-    run.report.memory.deleted_since_vacuum.clear()
+    large = {
+        table: rows
+        for table, rows in run.counters.deleted_since_vacuum.items()
+        if rows >= _LARGE_ROWS and table.only
+    }
+    run.memory.deleted_since_vacuum.clear()
     if not large:
         return
     try:
@@ -88,7 +92,7 @@ def _judge(table: Table, row: Any, gone: int) -> Dead:  # noqa: ANN401 - asyncpg
     return Dead(table, shown, threshold, served=dead > row["threshold"])
 
 
-async def _care_for(run: Run, connection: Connection, dead: Dead) -> None:
+async def _care_for(run: RunContext, connection: Connection, dead: Dead) -> None:
     if dead.served:
         run.listener(AutovacuumExpected(run.sweep.name, dead.shown, dead.reason))
         return
@@ -100,15 +104,15 @@ async def _care_for(run: Run, connection: Connection, dead: Dead) -> None:
     run.report.warn(f"autovacuum will not come to {dead.shown}: {dead.reason}; run {line}")
 
 
-async def _vacuum(run: Run, connection: Connection, dead: Dead) -> None:
+async def _vacuum(run: RunContext, connection: Connection, dead: Dead) -> None:
     """Vacuum within what is left of the run's time; a stop or the end of it cancels."""
-    run.check_time()
+    run.waits.check_time()
     said: list[str] = []
 
     def hear(_connection: Connection, message: Any) -> None:  # noqa: ANN401 - asyncpg's
         said.append(message.message)
 
-    begun = run.clock.elapsed()
+    begun = run.waits.clock.elapsed()
     connection.add_log_listener(hear)
     try:
         await connection.execute(sql_vacuum.THROTTLE)
@@ -130,14 +134,14 @@ async def _vacuum(run: Run, connection: Connection, dead: Dead) -> None:
     if said or not finished:
         run.report.warn(f"VACUUM of {dead.shown}: {said[0] if said else 'asked to stop'}")
         return
-    seconds = round(run.clock.elapsed() - begun, 3)
+    seconds = round(run.waits.clock.elapsed() - begun, 3)
     run.listener(TableVacuumed(run.sweep.name, dead.shown, dead.reason, seconds))
 
 
-async def _until_stopped(run: Run, connection: Connection, table: Table) -> bool:
+async def _until_stopped(run: RunContext, connection: Connection, table: Table) -> bool:
     """Run VACUUM; a stop cancels it. Return whether it ended by itself."""
     work = asyncio.ensure_future(connection.execute(sql_vacuum.vacuum(table).text, timeout=None))
-    stop = asyncio.ensure_future(run.stop.wait())
+    stop = asyncio.ensure_future(run.waits.stop.wait())
     try:
         await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
         finished: bool = work.done()
