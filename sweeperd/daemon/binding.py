@@ -43,7 +43,7 @@ class Records(Protocol):
 
 
 @dataclass(frozen=True)
-class Binding:
+class SweepSpec:
     """What a sweep needs of the configuration in force; a reload replaces it whole.
 
     Attributes:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from sweeperd.config.order import predecessors
-from sweeperd.daemon.binding import Binding
+from sweeperd.daemon.binding import SweepSpec
 from sweeperd.daemon.reachability import Outage
 from sweeperd.daemon.supervisor import OVERTIME_SECONDS, Supervisor
 from sweeperd.log.event import emit
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _NAMES_SHOWN = 3
 
 
-class Link(Protocol):
+class DatabaseHandle(Protocol):
     """One database as the fleet uses it."""
 
     @property
@@ -49,13 +49,13 @@ class Changes:
 @dataclass(frozen=True)
 class _Database:
     config: DatabaseConfig
-    link: Link
+    link: DatabaseHandle
     outage: Outage
 
 
 @dataclass(frozen=True)
 class _Member:
-    binding: Binding
+    binding: SweepSpec
     supervisor: Supervisor
     task: asyncio.Task[None]
 
@@ -73,7 +73,7 @@ class Fleet:
 
     def __init__(
         self,
-        connect: Callable[[DatabaseConfig], Link],
+        connect: Callable[[DatabaseConfig], DatabaseHandle],
         records: Records,
         holds: Holds,
         clock: Clock,
@@ -103,7 +103,7 @@ class Fleet:
         first = predecessors(wanted.values())
         for name, sweep in wanted.items():
             database = self._databases[sweep.database]
-            binding = Binding(sweep, database.link.run, database.outage, first[name])
+            binding = SweepSpec(sweep, database.link.run, database.outage, first[name])
             member = self._members.get(name)
             if member is None or member.task.done():
                 self._start(binding)
@@ -125,7 +125,7 @@ class Fleet:
             if changed or member.supervisor.is_held:
                 member.supervisor.look_at_hold()
 
-    def ailments(self, at: float) -> list[str]:
+    def health_problems(self, at: float) -> list[str]:
         """Return why the watchdog must not be told that all is well.
 
         Args:
@@ -192,7 +192,7 @@ class Fleet:
             self._closing.add(closing)  # the event loop itself does not keep a task
             closing.add_done_callback(self._closing.discard)
 
-    def _start(self, binding: Binding) -> None:
+    def _start(self, binding: SweepSpec) -> None:
         """Start a loop; a removed one of that name must have ended before."""
         name = binding.sweep.name
         supervisor = Supervisor(

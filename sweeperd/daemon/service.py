@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
-    from sweeperd.daemon.fleet import Link
+    from sweeperd.daemon.fleet import DatabaseHandle
     from sweeperd.host.clock import Clock
     from sweeperd.host.signals import Signals
     from sweeperd.log.event import Listener
@@ -67,7 +67,7 @@ _RESTART_KEYS = ("state_dir", "socket", "metrics_listen", "metrics_textfile")
 
 
 @dataclass(frozen=True)
-class Engine:
+class ConnectedDatabase:
     """One database with the runner on it."""
 
     database: Database
@@ -124,18 +124,18 @@ class Daemon:
         clock: Clock,
         *,
         environ: Mapping[str, str] = os.environ,
-        connect: Callable[[DatabaseConfig], Link] | None = None,
+        connect: Callable[[DatabaseConfig], DatabaseHandle] | None = None,
     ) -> None:
         self._path = path
         self._clock = clock
         self._environ = environ
-        self._connect = connect or self._engine
+        self._connect = connect or self._connected
         self._rejected: str | None = None
         self._shown = ""
 
-    def _engine(self, settings: DatabaseConfig) -> Engine:
+    def _connected(self, settings: DatabaseConfig) -> ConnectedDatabase:
         archives = self._config.daemon.state_dir / ARCHIVES
-        return Engine(Database(settings), self._clock, archives, self._holds)
+        return ConnectedDatabase(Database(settings), self._clock, archives, self._holds)
 
     async def serve(self) -> None:
         """Run until SIGTERM or SIGINT.
@@ -179,9 +179,9 @@ class Daemon:
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("stop", signals.stop.wait()),
-                ("watchdog", self._beat()),
+                ("watchdog", self._feed_watchdog()),
                 ("holds", self._look_at_holds()),
-                ("reload", self._reload_when_wished(signals)),
+                ("reload", self._reload_when_requested(signals)),
                 ("state", self._ledger.write_behind()),
             )
         ]
@@ -220,16 +220,16 @@ class Daemon:
         forced.cancel()
         ended.cancel()
 
-    async def _beat(self) -> None:
+    async def _feed_watchdog(self) -> None:
         """Tell the watchdog that all is well, as long as it is."""
         interval = watchdog_interval(self._environ, os.getpid())
         silent: list[str] = []
         while True:
-            ailments = self._fleet.ailments(asyncio.get_running_loop().time())
-            if ailments and ailments != silent:
-                emit(WatchdogSilent("; ".join(ailments)))
-            silent = ailments
-            if interval is not None and not ailments:
+            health_problems = self._fleet.health_problems(asyncio.get_running_loop().time())
+            if health_problems and health_problems != silent:
+                emit(WatchdogSilent("; ".join(health_problems)))
+            silent = health_problems
+            if interval is not None and not health_problems:
                 self._notifier.watchdog()
             await self._clock.sleep(interval or _HEALTH_SECONDS)
 
@@ -238,7 +238,7 @@ class Daemon:
             self._fleet.look_at_holds()
             await self._clock.sleep(_HOLDS_SECONDS)
 
-    async def _reload_when_wished(self, signals: Signals) -> None:
+    async def _reload_when_requested(self, signals: Signals) -> None:
         while True:
             await signals.reloads.next()
             self._notifier.reloading()

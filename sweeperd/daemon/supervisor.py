@@ -7,11 +7,11 @@ import random
 import uuid
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from sweeperd.daemon.precedence import Turn
 from sweeperd.daemon.run_record import did_not_happen, log_run, owed, recorded
-from sweeperd.daemon.schedule import Moment, due, restored
+from sweeperd.daemon.schedule import ClockReading, due, restored
 from sweeperd.errors import EXIT_UNAVAILABLE
 from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
 from sweeperd.log.event import Event, emit
@@ -25,7 +25,7 @@ from sweeperd.sweep.outcome.report import Report
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sweeperd.daemon.binding import Binding, Records
+    from sweeperd.daemon.binding import Records, SweepSpec
     from sweeperd.daemon.reachability import Outage
     from sweeperd.daemon.schedule import Due, Progress
     from sweeperd.daemon.state.record import SweepRecord
@@ -66,7 +66,7 @@ class Supervisor:
 
     def __init__(
         self,
-        binding: Binding,
+        binding: SweepSpec,
         records: Records,
         holds: Holds,
         clock: Clock,
@@ -76,7 +76,7 @@ class Supervisor:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.name = binding.sweep.name
-        self._binding: Binding | None = binding
+        self._binding: SweepSpec | None = binding
         self._records = records
         self._holds = holds
         self._hold: Hold | None = None
@@ -108,7 +108,7 @@ class Supervisor:
             else:
                 await self._run_once(self._binding)
 
-    def rebind(self, binding: Binding) -> None:
+    def rebind(self, binding: SweepSpec) -> None:
         """Use other settings from the next start on; a run under way keeps its own."""
         self._binding = binding
         self._announce()
@@ -203,7 +203,7 @@ class Supervisor:
         if self._binding is None:
             return None
         timetable = self._binding.timetable
-        return due(timetable, self._progress, Moment.of(self._clock), share=self._share)
+        return due(timetable, self._progress, ClockReading.of(self._clock), share=self._share)
 
     @property
     def _record(self) -> SweepRecord:
@@ -212,17 +212,14 @@ class Supervisor:
     def _restored(self) -> Progress:
         record = self._record
         return restored(
-            Moment.of(self._clock),
+            ClockReading.of(self._clock),
             record.last_start,
             # no outcome: the process died in that run
             left_over=record.left_over or record.last_outcome is None,
             same_boot_start=record.started_elapsed if record.boot == self._clock.boot() else None,
         )
 
-    def _note(self, **changes: Any) -> None:  # noqa: ANN401 - the record's own fields
-        self._records.note(self.name, replace(self._record, **changes))
-
-    def _pause(self, binding: Binding) -> float:
+    def _pause(self, binding: SweepSpec) -> float:
         """Return the seconds until the next start; 0 for now."""
         found = self.next_start
         pause = found.elapsed - self._clock.elapsed() if found is not None else 0.0
@@ -248,7 +245,7 @@ class Supervisor:
         found = self.next_start
         if found is None or self._binding is None:
             return
-        moment = Moment.of(self._clock)
+        moment = ClockReading.of(self._clock)
         emit(
             SweepScheduled(
                 self.name,
@@ -259,18 +256,19 @@ class Supervisor:
         )
         self._on_change()
 
-    def _advance(self, binding: Binding) -> None:
+    def _advance(self, binding: SweepSpec) -> None:
         self._progress = self._progress.started(self._clock.elapsed(), binding.timetable)
         self._share = self._draw()
 
-    async def _run_once(self, binding: Binding) -> None:
+    async def _run_once(self, binding: SweepSpec) -> None:
         """Run once and account for it, however it ends."""
         before, past = self._record, self._progress
-        now, released = Moment.of(self._clock), self._holds.released(self.name)
+        now, released = ClockReading.of(self._clock), self._holds.released(self.name)
         kinds = released.kinds if released is not None else ()
         report = Report(self.name, str(uuid.uuid4()), memory=before.memory.copy())
         self._advance(binding)
-        self._note(
+        record = replace(
+            before,
             last_start=now.wall,
             last_outcome=None,
             memory=report.memory,
@@ -278,6 +276,7 @@ class Supervisor:
             started_elapsed=now.elapsed,
             policy=policy_of(binding.sweep),
         )
+        self._records.note(self.name, record)
         with run_context(self.name, report.correlation_id):
             emit(SweepStarted(self.name, report.correlation_id))
             try:
@@ -297,13 +296,15 @@ class Supervisor:
                 self._judge(binding.outage, report)
                 self._on_change()
 
-    async def _execute(self, binding: Binding, report: Report, released: tuple[str, ...]) -> None:
+    async def _execute(self, binding: SweepSpec, report: Report, released: tuple[str, ...]) -> None:
         running = self._running = _Running(asyncio.Event(), report)
         self._on_change()
         options = RunOptions(stop=running.stop, released=released)
         await binding.run(binding.sweep, report, options, partial(self._hear, binding.outage))
 
-    def _settle(self, report: Report, before: SweepRecord, past: Progress, started: Moment) -> None:
+    def _settle(
+        self, report: Report, before: SweepRecord, past: Progress, started: ClockReading
+    ) -> None:
         """Log, record, and set the timetable after a run."""
         log_run(report)
         record = recorded(self._record, report, started.wall)

@@ -44,7 +44,7 @@ def to_journal(_logger: object, _method: str, event: EventDict) -> str:
     return f"<{priority}>{message} [event={name}{' ' if rest else ''}{rest}]"
 
 
-def _sent(fields: dict[str, Any]) -> bool:
+def _sent(fields: dict[str, object]) -> bool:
     if _journal is None:
         return False
     try:
@@ -54,7 +54,7 @@ def _sent(fields: dict[str, Any]) -> bool:
     return True
 
 
-def _journal_fields(name: str, priority: int, message: str, event: EventDict) -> dict[str, Any]:
+def _journal_fields(name: str, priority: int, message: str, event: EventDict) -> dict[str, object]:
     fields = {
         _field_name(key): _field_text(value) for key, value in event.items() if value is not None
     }

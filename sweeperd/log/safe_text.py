@@ -83,7 +83,7 @@ def safe_json(value: object, *, indent: int | None = None) -> str:
     return _UNSAFE_IN_JSON.sub(escaped, text)
 
 
-def redacted(fields: Mapping[str, Any]) -> dict[str, Any]:
+def redacted(fields: Mapping[str, object]) -> dict[str, object]:
     """Return fields with every text in them cut to size and without secrets."""
     return {
         key: _HIDDEN if key.lower() in _SECRET_KEYS else _each_text(value, _cut_and_redacted(key))
@@ -155,7 +155,7 @@ def _without_login(word: str) -> tuple[str, bool]:
     return word, False
 
 
-def _each_text(value: Any, change: Callable[[str], str]) -> Any:  # noqa: ANN401 - JSON's types
+def _each_text(value: object, change: Callable[[str], str]) -> object:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):

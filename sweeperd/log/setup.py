@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
-from typing import Any, Literal, TextIO, cast
+from typing import Literal, TextIO, cast
 
 import structlog
 
@@ -94,7 +94,7 @@ def _plain(_logger: object, _method: str, event: EventDict) -> EventDict:
     return {key: _plain_value(value) for key, value in event.items()}
 
 
-def _plain_value(value: object) -> Any:  # noqa: ANN401 - JSON's own types
+def _plain_value(value: object) -> object:
     if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, datetime):

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import asyncpg
 
@@ -18,7 +18,10 @@ from sweeperd.postgres.sql.expired import quote, quote_literal
 from sweeperd.postgres.sql.rows import Statement
 from sweeperd.postgres.sqlstate import Fault, classify
 
-Connection = Any  # asyncpg ships no types
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+else:  # the class is generic in the stubs only
+    Connection = asyncpg.Connection
 
 COMMIT_BOUND: Final = 5.0  # seconds; below the 10 s in which a stop must end
 _ROLLBACK_BOUND: Final = 5.0
@@ -101,9 +104,9 @@ class CommitUnknownError(Exception):
         self.cancelled = cancelled
 
 
-async def fetch(connection: Connection, statement: Statement) -> list[Any]:
+async def fetch(connection: Connection, statement: Statement) -> list[asyncpg.Record]:
     """Run a statement and return its rows."""
-    rows: list[Any] = await connection.fetch(statement.text, *statement.args)
+    rows: list[asyncpg.Record] = await connection.fetch(statement.text, *statement.args)
     return rows
 
 

@@ -30,13 +30,13 @@ from sweeperd.sweep.execute.batch import BatchLimits
 from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.counters import Counters
 from sweeperd.sweep.execute.partitions import Partitions, find_past
-from sweeperd.sweep.execute.pool import Crew
+from sweeperd.sweep.execute.pool import Pool
 from sweeperd.sweep.execute.remaining import conclude
 from sweeperd.sweep.execute.row_limits import RowLimits
 from sweeperd.sweep.execute.session import Session
-from sweeperd.sweep.execute.vacuum import care
+from sweeperd.sweep.execute.vacuum import vacuum_if_large
 from sweeperd.sweep.execute.waits import Waits
-from sweeperd.sweep.guards.decide import Doubts, doubts, still_held
+from sweeperd.sweep.guards.decide import HoldReasons, find_holds, unreleased
 from sweeperd.sweep.guards.gate import Gate
 from sweeperd.sweep.guards.hold_file import BY_GUARD, Hold, Holds, policy_of
 from sweeperd.sweep.options import RunOptions
@@ -51,7 +51,7 @@ from sweeperd.sweep.survey.survey import Survey, survey
 ARCHIVES: Final = "archive"  # below the state directory
 
 # ends after which a look at the dead rows is in place: the server is well, and time is left
-_WORTH_CARE: Final = frozenset({"drained", "capped", "failed"})
+_VACUUM_AFTER: Final = frozenset({"drained", "capped", "failed"})
 _DRY_RUN_LIMIT: Final = 1_000_000
 _DRY_RUN_MS: Final = 30_000
 
@@ -114,7 +114,7 @@ class Runner:
                 self._gate.check()
             connection = await session.get()
             found = await self._look(connection, report)
-            held = doubts(self._sweep, self._database.config, found, report.memory)
+            held = find_holds(self._sweep, self._database.config, found, report.memory)
             if options.dry_run or self._sweep.dry_run:
                 await self._count(connection, report, found, held)
                 return
@@ -128,8 +128,8 @@ class Runner:
             await self._sweep_all(run, choices, session, found)
             if report.outcome == "drained":
                 _note_drained(report, found.server.cutoff)
-            if report.outcome in _WORTH_CARE:
-                await care(run, session)
+            if report.outcome in _VACUUM_AFTER:
+                await vacuum_if_large(run, session)
         except RunEndError as end:
             self._end(report, end)
         except SweeperdError as error:
@@ -184,7 +184,7 @@ class Runner:
             report.warn(f"the hold binds this process only, it could not be written: {unwritten}")
 
     def _guard(
-        self, report: Report, found: Survey, held: Doubts, released: Collection[str]
+        self, report: Report, found: Survey, held: HoldReasons, released: Collection[str]
     ) -> None:
         """Hold the run for what the guards found, unless it was released; keep what was seen.
 
@@ -192,7 +192,7 @@ class Runner:
             RunEndError: It is held, or must wait for an hour of local time to pass.
         """
         memory = report.memory
-        left = still_held(held, released)
+        left = unreleased(held, released)
         if left:
             raise RunEndError("held", "; ".join(left.values()), kinds=tuple(sorted(held)))
         last = memory.facts
@@ -223,7 +223,7 @@ class Runner:
         self, run: RunContext, choices: list[Choice], session: Session, found: Survey
     ) -> None:
         try:
-            await Crew(run, choices).sweep(session)
+            await Pool(run, choices).sweep(session)
             await conclude(run, found.leaves, session, expected=found.expired.share > 0)
         except RunEndError as end:
             self._end(run.report, end)
@@ -252,7 +252,7 @@ class Runner:
             )
 
     async def _count(
-        self, connection: Connection, report: Report, found: Survey, held: Doubts
+        self, connection: Connection, report: Report, found: Survey, held: HoldReasons
     ) -> None:
         """Count what a run would delete: bounded, in one read."""
         frame = table_frame(

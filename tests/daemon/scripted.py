@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sweeperd.daemon.binding import Binding
+from sweeperd.daemon.binding import SweepSpec
 from sweeperd.daemon.reachability import Outage
 from sweeperd.daemon.state.record import SweepRecord
 from sweeperd.daemon.supervisor import Supervisor
@@ -181,11 +181,11 @@ def lasts(clock: FakeClock, seconds: float) -> Behaviour:
     return run
 
 
-def bind(sweep: SweepConfig, link: ScriptedLink) -> Binding:
+def bind(sweep: SweepConfig, link: ScriptedLink) -> SweepSpec:
     outage = Outage(
         sweep.database, link.probe, link.clock, on_change=lambda: None, draw=lambda: 1.0
     )
-    return Binding(sweep, link.run, outage)
+    return SweepSpec(sweep, link.run, outage)
 
 
 def ago(clock: FakeClock, **past: float) -> SweepRecord:

@@ -159,8 +159,9 @@ def test_a_memory_in_which_anything_is_missing_or_of_another_kind_is_damaged(
     assert set(stored(tmp_path, memory).damaged) == expected
 
 
-def test_a_record_without_its_memory_is_damaged(tmp_path: Path) -> None:
-    (tmp_path / STATE_FILE).write_text(json.dumps({"version": VERSION, "sweeps": {"a": {}}}))
+@pytest.mark.parametrize("record", [{}, {"memory": {}}])
+def test_a_record_without_its_memory_is_damaged(tmp_path: Path, record: dict[str, object]) -> None:
+    (tmp_path / STATE_FILE).write_text(json.dumps({"version": VERSION, "sweeps": {"a": record}}))
 
     assert set(read_records(tmp_path).damaged) == {"a"}
 

@@ -1,4 +1,4 @@
-"""Doubts hold a sweep: nothing is deleted, the reason is said, a release lets it go."""
+"""HoldReasons hold a sweep: nothing is deleted, the reason is said, a release lets it go."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack
 from datetime import timedelta
 
@@ -10,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeperd.config.models import SweepConfig
+from sweeperd.host.clock import SystemClock
+from sweeperd.log.event import Event
+from sweeperd.log.run_events import Waiting
 from sweeperd.sweep.execute.row_limits import RowLimits
+from sweeperd.sweep.execute.waits import Waits
 from sweeperd.sweep.outcome.report import Report, RunEndError
 
 limits = st.none() | st.integers(1, 50)
@@ -69,3 +74,25 @@ def test_a_run_is_capped_once_all_that_it_may_delete_is_deleted() -> None:
 
     with pytest.raises(RunEndError, match="max_rows = 7 reached"):
         row_limits.check()
+
+
+async def test_a_lane_waits_for_rows_that_another_has_reserved() -> None:
+    report, stop = Report("s", "id"), asyncio.Event()
+    row_limits = RowLimits(settings(5, None, 5), report)
+    told: list[Event] = []
+    waits = Waits(settings(5, None, 5), SystemClock(), told.append, report, stop, row_limits)
+
+    async def other() -> int:
+        async with waits.allowed_rows() as rows:
+            return rows
+
+    async with asyncio.timeout(20):
+        async with waits.allowed_rows() as rows:
+            assert rows == 5
+            waiting = asyncio.ensure_future(other())
+            while not told:
+                await asyncio.sleep(0)
+            report.deleted_count = 3
+        assert await waiting == 2
+    assert {event.reason for event in told if isinstance(event, Waiting)} == {"max_rows"}
+    assert report.waited_seconds.keys() == {"max_rows"}

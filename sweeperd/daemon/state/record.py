@@ -132,8 +132,6 @@ def _sweeps(document: object) -> tuple[int, JsonObject]:
 def _from_json(name: str, plain: object, version: int) -> SweepRecord:
     if not isinstance(plain, dict):
         raise ValueError(f"the record of {name} is not an object")  # noqa: TRY004 - as above
-    if version >= VERSION and "memory" not in plain:
-        raise ValueError(f"the record of {name} has no memory")
     values: dict[str, Any] = {f.name: plain[f.name] for f in fields(SweepRecord) if f.name in plain}
     for key, value in values.items():
         if not isinstance(value, _TYPES[key]):
@@ -145,6 +143,8 @@ def _from_json(name: str, plain: object, version: int) -> SweepRecord:
     if not all(isinstance(entry, dict) for entry in values.get("history", ())):
         raise ValueError(f"the history of {name} holds what is not a report")
     memory = values.get("memory", {})
+    if version >= VERSION and "version" not in memory:
+        raise ValueError(f"the record of {name} has no memory")
     try:
         values["memory"] = memory_from_json(memory)
     except ValueError as error:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
@@ -75,7 +75,7 @@ async def find_past(connection: Connection, root: Relation, expired: Expired) ->
     return found
 
 
-def _bound(row: Any, column: str) -> tuple[str, str] | None:  # noqa: ANN401 - asyncpg's record
+def _bound(row: asyncpg.Record, column: str) -> tuple[str, str] | None:
     if row["strategy"] != "r" or row["keys"] != 1 or row["key"] != column:
         return None
     match = _BOUND.fullmatch(row["bound"] or "")

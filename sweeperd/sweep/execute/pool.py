@@ -16,7 +16,7 @@ from sweeperd.sweep.outcome.report import LeafPlan
 from sweeperd.sweep.plan.strategy import Choice
 
 
-class Crew:
+class Pool:
     """Drives every lane of every leaf, at most ``workers`` at a time.
 
     Args:

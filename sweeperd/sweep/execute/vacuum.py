@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
@@ -25,7 +25,7 @@ _RESET_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
-class Dead:
+class DeadRows:
     """A table with dead rows.
 
     Attributes:
@@ -41,7 +41,7 @@ class Dead:
     served: bool
 
 
-async def care(run: RunContext, session: Session) -> None:
+async def vacuum_if_large(run: RunContext, session: Session) -> None:
     """Look at the tables that a run deleted much from; vacuum them where the sweep says so.
 
     Nothing that fails here fails the run: its rows are gone already.
@@ -60,14 +60,14 @@ async def care(run: RunContext, session: Session) -> None:
         async with reading(connection):
             found = await _dead(connection, large)
         for dead in found:
-            await _care_for(run, connection, dead)
+            await _follow_up(run, connection, dead)
     except RunEndError as end:
         run.report.warn(f"no VACUUM: {end.reason}")
     except SERVER_ERRORS as error:
         run.report.warn(f"no VACUUM: {describe(error)}")
 
 
-async def _dead(connection: Connection, large: dict[Table, int]) -> list[Dead]:
+async def _dead(connection: Connection, large: dict[Table, int]) -> list[DeadRows]:
     by_name = {(table.schema, table.name): table for table in large}
     rows = await connection.fetch(
         sql_vacuum.AUTOVACUUM, [schema for schema, _ in by_name], [name for _, name in by_name]
@@ -80,19 +80,19 @@ async def _dead(connection: Connection, large: dict[Table, int]) -> list[Dead]:
     return found
 
 
-def _judge(table: Table, row: Any, gone: int) -> Dead:  # noqa: ANN401 - asyncpg's record
+def _judge(table: Table, row: asyncpg.Record, gone: int) -> DeadRows:
     # statistics come late: what this run deleted is dead, whatever they say
     dead = max(int(row["dead"]), gone)
     threshold = f"{dead} dead rows, its threshold is {row['threshold']:.0f}"
     shown = f"{quote_if_needed(table.schema)}.{quote_if_needed(table.name)}"
     if not row["running"]:
-        return Dead(table, shown, "autovacuum or track_counts is off", served=False)
+        return DeadRows(table, shown, "autovacuum or track_counts is off", served=False)
     if not row["enabled"]:
-        return Dead(table, shown, "the table has autovacuum_enabled = off", served=False)
-    return Dead(table, shown, threshold, served=dead > row["threshold"])
+        return DeadRows(table, shown, "the table has autovacuum_enabled = off", served=False)
+    return DeadRows(table, shown, threshold, served=dead > row["threshold"])
 
 
-async def _care_for(run: RunContext, connection: Connection, dead: Dead) -> None:
+async def _follow_up(run: RunContext, connection: Connection, dead: DeadRows) -> None:
     if dead.served:
         run.listener(AutovacuumExpected(run.sweep.name, dead.shown, dead.reason))
         return
@@ -104,12 +104,12 @@ async def _care_for(run: RunContext, connection: Connection, dead: Dead) -> None
     run.report.warn(f"autovacuum will not come to {dead.shown}: {dead.reason}; run {line}")
 
 
-async def _vacuum(run: RunContext, connection: Connection, dead: Dead) -> None:
+async def _vacuum(run: RunContext, connection: Connection, dead: DeadRows) -> None:
     """Vacuum within what is left of the run's time; a stop or the end of it cancels."""
     run.waits.check_time()
     said: list[str] = []
 
-    def hear(_connection: Connection, message: Any) -> None:  # noqa: ANN401 - asyncpg's
+    def hear(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
         said.append(message.message)
 
     begun = run.waits.clock.elapsed()

@@ -1,4 +1,4 @@
-"""What only a person can settle before a run: each doubt by its kind, and what was let go."""
+"""What only a person can settle before a run: the reasons to hold it, by kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sweeperd.sweep.outcome.facts import Facts
 from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.survey.survey import Survey
 
-Doubts = dict[str, str]
+HoldReasons = dict[str, str]
 
 # each kind of reason with the key that tunes its guard, where there is one
 GUARD_KEYS: Final[dict[str, str | None]] = {
@@ -30,11 +30,11 @@ GUARD_KEYS: Final[dict[str, str | None]] = {
 }
 
 
-def doubts(
+def find_holds(
     sweep: SweepConfig, database: DatabaseConfig, found: Survey, memory: SweepMemory
-) -> Doubts:
+) -> HoldReasons:
     """Return why a run must be held, by kind; nothing when it may go."""
-    found_doubts = {
+    reasons = {
         "clock": found.clock_hold,
         "zone": found.zone_hold,
         **history_holds(found.facts, memory.facts, database.max_clock_skew),
@@ -42,11 +42,11 @@ def doubts(
         "fraction": fraction_hold(found.expired.share, sweep.max_fraction),
         "jump": jump_hold(found.expired, found.server.cutoff, memory.usual_load, _most(sweep)),
     }
-    return {kind: reason for kind, reason in found_doubts.items() if reason is not None}
+    return {kind: reason for kind, reason in reasons.items() if reason is not None}
 
 
-def still_held(found: Doubts, released: Collection[str]) -> Doubts:
-    """Return the doubts that a release does not pass: those that its hold did not tell of."""
+def unreleased(found: HoldReasons, released: Collection[str]) -> HoldReasons:
+    """Return the reasons that a release does not override: those that its hold did not name."""
     return {kind: why for kind, why in found.items() if kind not in released}
 
 
@@ -55,7 +55,7 @@ def _most(sweep: SweepConfig) -> float | None:
 
 
 def _survivors(found: Survey, last: Facts | None) -> str | None:
-    """Return the doubt of a sweep without history that nothing would survive."""
+    """Return the reason to hold a sweep without history of which nothing would survive."""
     known = last is not None and last.fingerprint == found.facts.fingerprint
     if known or found.survivors or not found.sampled:
         return None

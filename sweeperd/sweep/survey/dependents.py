@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import asyncpg
+
 from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.catalog import quote_if_needed
 from sweeperd.postgres.sql import dependents as sql_surroundings
@@ -52,7 +54,7 @@ async def surroundings(connection: Connection, sweep: SweepConfig, found: Survey
     ]
 
 
-def _published(row: Any) -> Finding:  # noqa: ANN401 - asyncpg's record
+def _published(row: asyncpg.Record) -> Finding:
     name = f"{quote_if_needed(row['schema'])}.{quote_if_needed(row['name'])}"
     return Finding(
         "error",
@@ -97,7 +99,7 @@ def _triggers(found: Survey, rows: list[Any]) -> Iterator[Finding]:
         yield Finding("warning", f"trigger {row['name']} on {found.root.shown} fires {what}")
 
 
-def _key(found: Survey, row: Any) -> Iterator[Finding]:  # noqa: ANN401 - asyncpg's record
+def _key(found: Survey, row: asyncpg.Record) -> Iterator[Finding]:
     child = f"{quote_if_needed(row['schema'])}.{quote_if_needed(row['table'])}"
     columns = ", ".join(quote_if_needed(name) for name in row["columns"])
     key = f"foreign key {row['name']} of {child} ({columns})"
@@ -123,7 +125,7 @@ def _key(found: Survey, row: Any) -> Iterator[Finding]:  # noqa: ANN401 - asyncp
         )
 
 
-def _share(row: Any) -> str:  # noqa: ANN401 - asyncpg's record
+def _share(row: asyncpg.Record) -> str:
     """Return about how many rows of the child there are to one of the parent."""
     if row["rows"] < 0 or row["parent_rows"] <= 0:
         return "an unknown number of rows (ANALYZE tells)"

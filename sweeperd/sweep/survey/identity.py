@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sweeperd.postgres.catalog import Column, Relation
+from sweeperd.postgres.records import one_row
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql.expired import quote
 from sweeperd.postgres.sql.rows import Table
@@ -57,7 +58,8 @@ class Identity:
         known = [self.relations[table.schema, table.name] for table in tables]
         if not known:
             return await assigned_xid(connection)
-        row = await connection.fetchrow(
+        row = await one_row(
+            connection,
             sql_catalog.UNCHANGED,
             [f"{quote(one.schema)}.{quote(one.name)}" for one in known],
             [one.oid for one in known],

@@ -100,7 +100,7 @@ async def _sample_leaves(
 
 async def _sample(
     connection: Connection, target: Target, size: tuple[float, int], *, values: bool
-) -> Any:  # noqa: ANN401 - asyncpg's record
+) -> asyncpg.Record:
     """Sample rows; a ``where`` that some row makes fail is left out, which only holds more."""
     percent, limit = size
     statement = sql.sample(target, percent=percent, limit=limit, values=values)
