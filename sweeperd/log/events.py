@@ -110,6 +110,8 @@ class SweepRan(RunEnded):
     level = "info"
 
     def sentence(self) -> str:
+        if self.expired_count is not None:
+            return f"Sweep {self.sweep} deleted nothing, {self.end_reason}"
         text = f"Sweep {self.sweep} {self.outcome}: {self.work()}"
         if self.cutoff_time:
             text += f", cutoff {self.cutoff_time}"

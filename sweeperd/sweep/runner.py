@@ -20,15 +20,15 @@ from sweeperd.log.event import Listener
 from sweeperd.log.events import SweepReleased
 from sweeperd.log.run_events import SweepWarning
 from sweeperd.postgres.connect import Database
-from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify, describe
-from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading, reading_rows
+from sweeperd.postgres.transaction import Connection, reading
 from sweeperd.sweep.archive.base import Archive, NoArchive
 from sweeperd.sweep.archive.file import FileArchive
 from sweeperd.sweep.archive.table import find_archive
 from sweeperd.sweep.execute.batch import BatchLimits
 from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.counters import Counters
+from sweeperd.sweep.execute.dry_run import count_expired
 from sweeperd.sweep.execute.partitions import Partitions, find_past
 from sweeperd.sweep.execute.pool import Pool
 from sweeperd.sweep.execute.remaining import conclude
@@ -52,8 +52,6 @@ ARCHIVES: Final = "archive"  # below the state directory
 
 # ends after which a look at the dead rows is in place: the server is well, and time is left
 _VACUUM_AFTER: Final = frozenset({"drained", "capped", "failed"})
-_DRY_RUN_LIMIT: Final = 1_000_000
-_DRY_RUN_MS: Final = 30_000
 
 
 class Runner:
@@ -92,12 +90,7 @@ class Runner:
         """Wait in turn for a connection of the database's; None when stopped meanwhile."""
         return Session.lent(self._database, stop, report, self._listener)
 
-    async def run(
-        self,
-        session: Session,
-        report: Report,
-        options: RunOptions,
-    ) -> None:
+    async def run(self, session: Session, report: Report, options: RunOptions) -> None:
         """Run once and fill the report; every end but a cancellation is told there.
 
         Args:
@@ -116,7 +109,7 @@ class Runner:
             found = await self._look(connection, report)
             held = find_holds(self._sweep, self._database.config, found, report.memory)
             if options.dry_run or self._sweep.dry_run:
-                await self._count(connection, report, found, held)
+                await count_expired(connection, self._sweep, found, report, held)
                 return
             self._guard(report, found, held, options.released)
             await self._look_around(connection, report, found)
@@ -250,26 +243,6 @@ class Runner:
             return await find_archive(
                 connection, self._sweep, found.root, found.server.cutoff, report.correlation_id
             )
-
-    async def _count(
-        self, connection: Connection, report: Report, found: Survey, held: HoldReasons
-    ) -> None:
-        """Count what a run would delete: bounded, in one read."""
-        frame = table_frame(
-            self._sweep,
-            Frame(f"sweeperd:{self._sweep.name}", statement_timeout_ms=_DRY_RUN_MS),
-            search_path=found.search_path,
-        )
-        counted = 0
-        async with reading_rows(connection, frame):
-            for leaf in found.leaves:  # and not the parent, which may have foreign partitions
-                counting = sql.count(leaf.target, limit=_DRY_RUN_LIMIT - counted)
-                counted += await fetchval(connection, counting)
-        report.expired_count = counted
-        for reason in held.values():
-            report.warn(f"a run would be held: {reason}")
-        more = " or more" if report.expired_count == _DRY_RUN_LIMIT else ""
-        report.finish("drained", f"dry run: {report.expired_count}{more} rows would go")
 
     def _start(self, report: Report, found: Survey, options: RunOptions) -> RunContext:
         name = f"sweeperd:{report.correlation_id[:8]}:{self._sweep.name}"

@@ -23,6 +23,7 @@ from sweeperd.log.safe_text import redact
 from sweeperd.log.sentence import EVENTS as KINDS
 from sweeperd.log.sentence import sentence
 from sweeperd.log.setup import Format, configure, run_context
+from sweeperd.sweep.outcome.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -246,6 +247,13 @@ def test_a_log_that_cannot_be_written_does_not_end_the_sweeps() -> None:
     stream.close()
 
     structlog.get_logger().info("x")
+
+
+def test_a_dry_run_does_not_tell_of_a_drained_table() -> None:
+    report = Report("s", "id", expired_count=7)
+    report.finish("drained", "dry run: 7 rows would go")
+
+    assert report.ended().sentence() == "Sweep s deleted nothing, dry run: 7 rows would go"
 
 
 def test_what_the_design_lists_and_more_is_an_event() -> None:
