@@ -205,6 +205,28 @@ def test_a_memory_of_the_former_version_is_migrated(tmp_path: Path) -> None:
     )
 
 
+def test_a_memory_that_lost_its_version_is_not_taken_for_a_former_one(tmp_path: Path) -> None:
+    memory = memory_to_json(MEMORY)
+    del memory["version"]
+
+    for version in (1, VERSION):
+        assert set(stored(tmp_path, memory, version).damaged) == {"a"}
+
+
+def test_a_run_has_a_memory_of_its_own() -> None:
+    before = MEMORY.copy()
+    mine = before.copy()
+    mine.keep_cursor("1:index", 7)
+    mine.keep_cursor("2:index", None)
+    mine.add_deleted({'"public"."t"': 3, '"public"."u"': 1})
+    mine.batch_sizes["heap"] = 1
+
+    assert before == MEMORY
+    assert mine.cursors["1:index"] == 7
+    assert "2:index" not in mine.cursors
+    assert mine.deleted_since_vacuum == {'"public"."t"': 8, '"public"."u"': 1}
+
+
 @pytest.mark.parametrize("version", [0, 1, 3, True, None, "2"])
 def test_a_memory_of_no_version_that_is_known_is_damaged(tmp_path: Path, version: object) -> None:
     assert set(stored(tmp_path, memory_to_json(MEMORY) | {"version": version}).damaged) == {"a"}

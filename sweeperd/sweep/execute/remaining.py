@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
@@ -142,7 +142,7 @@ class _Look:
         rows = await self._read(sql.count(self._target, limit=_MOST_ROWS))
         return int(rows[0][0]) if rows else 0
 
-    async def _read(self, statement: sql.Statement) -> list[Any] | None:
+    async def _read(self, statement: sql.Statement) -> list[asyncpg.Record] | None:
         """Read within what is left of the time; None when it is over."""
         left = self._deadline - asyncio.get_running_loop().time()
         if left <= 0:

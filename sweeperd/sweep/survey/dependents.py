@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import asyncpg
 
@@ -87,7 +87,7 @@ def _owner(sweep: SweepConfig, found: Survey) -> Iterator[Finding]:
         yield Finding("warning", f'vacuum = "auto": this role may not vacuum {name}; {cure}')
 
 
-def _triggers(found: Survey, rows: list[Any]) -> Iterator[Finding]:
+def _triggers(found: Survey, rows: list[asyncpg.Record]) -> Iterator[Finding]:
     for row in rows:
         at_parent = found.root.kind == "p" and row["oid"] == found.root.oid
         if row["for_row"]:
