@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import asyncpg
 
@@ -21,7 +21,10 @@ from sweeperd.postgres.sql.literals import set_local
 from sweeperd.postgres.sql.rows import Statement
 from sweeperd.postgres.sqlstate import Fault, classify
 
-Connection = Any  # asyncpg ships no types
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+else:  # the class is generic in the stubs only
+    Connection = asyncpg.Connection
 
 COMMIT_BOUND: Final = 5.0  # seconds; below the 10 s in which a stop must end
 _ROLLBACK_BOUND: Final = 5.0
@@ -120,9 +123,9 @@ class CommitUnknownError(Exception):
         self.cancelled = cancelled
 
 
-async def fetch(connection: Connection, statement: Statement) -> list[Any]:
+async def fetch(connection: Connection, statement: Statement) -> list[asyncpg.Record]:
     """Run a statement and return its rows."""
-    rows: list[Any] = await connection.fetch(statement.text, *statement.args)
+    rows: list[asyncpg.Record] = await connection.fetch(statement.text, *statement.args)
     return rows
 
 
@@ -280,5 +283,5 @@ async def transaction_status(connection: Connection, xid: str) -> str | None:
 
 async def read_epoch(connection: Connection) -> Epoch:
     """Return between which crashes the transaction ids of this moment are given."""
-    row = await connection.fetchrow(sql.EPOCH)
+    row = (await connection.fetch(sql.EPOCH))[0]
     return Epoch(row["started"], row["stats_reset"])

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from sweeperd.demo.server import Installation, Server
+from sweeperd.log.events import SweepThrottled
 from tests.sweep.engine import Heard, sweep
 
 TABLE = (
@@ -53,7 +54,7 @@ async def test_a_trigger_that_notifies_waits_for_other_sessions_and_no_row_is_bl
         while not await admin.fetch(waiting):
             pass
         running = asyncio.ensure_future(sweep(dsn, heard=heard))
-        while not heard.named("sweep_throttled"):
+        while not heard.of(SweepThrottled):
             await admin.fetch("SELECT")
             assert not running.done(), running.result()
         await admin.execute("SELECT pg_cancel_backend($1)", client.get_server_pid())
@@ -64,4 +65,4 @@ async def test_a_trigger_that_notifies_waits_for_other_sessions_and_no_row_is_bl
         await connection.close()
 
     assert (report.outcome, report.deleted_count, report.skipped_count) == ("drained", 500, 0)
-    assert "NOTIFY" in str(heard.named("sweep_throttled"))
+    assert "NOTIFY" in str(heard.of(SweepThrottled))

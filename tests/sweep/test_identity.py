@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from sweeperd.log.event import Event
+from sweeperd.log.run_events import Waiting
 from sweeperd.postgres.sql.partitions import Above
 from sweeperd.postgres.sql.rows import Table
 from sweeperd.sweep.execute.partitions import Past, take_out
@@ -34,9 +35,9 @@ class After(Heard):
         self._database, self._change = database, change
         self.changed: asyncio.Task[str] | None = None
 
-    def __call__(self, event: str, **fields: Any) -> None:
-        super().__call__(event, **fields)
-        if event == "waiting" and self.changed is None:
+    def __call__(self, event: Event) -> None:
+        super().__call__(event)
+        if isinstance(event, Waiting) and self.changed is None:
             self.changed = asyncio.ensure_future(self._database.execute(self._change))
 
 
@@ -69,7 +70,7 @@ async def test_a_table_changed_in_the_middle_of_a_run_loses_no_more_rows(
 
     assert heard.changed is not None
     await heard.changed
-    assert (report.outcome, said in (report.reason or "")) == (outcome, True), report
+    assert (report.outcome, said in (report.end_reason or "")) == (outcome, True), report
     assert 0 < report.deleted_count < 2000
     if "DROP TABLE" not in change and "RENAME" not in change:
         table = "t1" if made == LEAF else "t"
@@ -106,7 +107,7 @@ async def test_a_column_that_an_archive_would_miss_ends_the_run(
         archives=tmp_path,
     )
 
-    assert (report.outcome, "the archive would miss" in (report.reason or "")) == (
+    assert (report.outcome, "the archive would miss" in (report.end_reason or "")) == (
         "throttled",
         True,
     ), report
@@ -191,6 +192,6 @@ async def test_a_partition_changed_in_the_middle_of_a_run_loses_no_more_rows(
     assert heard.changed is not None
     await heard.changed
     assert report.outcome in {"throttled", "failed"}, report
-    assert said in str(report.reason)
+    assert said in str(report.end_reason)
     if said != "truncated or rewritten":
         assert await database.fetchval("SELECT count(*) FROM p") == 4000 - report.deleted_count

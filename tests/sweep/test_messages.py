@@ -63,7 +63,7 @@ async def test_a_batch_is_three_messages(
     async with Wire(socket(database)) as wire:
         report = await sweep(wire.dsn(database.name), max_batch_rows=150, **options)
 
-    assert (report.outcome, report.deleted_count) == ("drained", 400), report.reason
+    assert (report.outcome, report.deleted_count) == ("drained", 400), report.end_reason
     sent = batches(wire.sent)
     assert len(sent) >= 3
     assert {len(batch) for batch in sent} == {most}, sent

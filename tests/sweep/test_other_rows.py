@@ -44,7 +44,7 @@ async def takes_two_steps(database: TestDatabase, where: str) -> bool:
     socket = Path(database.server.directory) / f".s.PGSQL.{database.server.port}"
     async with Wire(socket) as wire:
         report = await sweep(wire.dsn(database.name), where=where)
-    assert (report.outcome, report.deleted_count) == ("drained", 50), report.reason
+    assert (report.outcome, report.deleted_count) == ("drained", 50), report.end_reason
     return any("'sweeperd.rows'" in message for message in wire.sent)
 
 

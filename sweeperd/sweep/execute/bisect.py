@@ -8,13 +8,14 @@ from typing import Final
 
 import asyncpg
 
+from sweeperd.log.run_events import RowSkipped
 from sweeperd.log.safe_text import bounded
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.rows import KeyRange, Slice, Target, Tid, Tids
 from sweeperd.postgres.sqlstate import Fault, classify, describe
 from sweeperd.postgres.transaction import fetch, fetchval, reading_rows
 from sweeperd.sweep.execute.batch import TooManyRowsError
-from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.settle import run_settled
 from sweeperd.sweep.outcome.report import RunEndError
@@ -34,7 +35,7 @@ class Bisection:
     Each half is a batch of its own, with fence, timeouts and the expired predicate.
     """
 
-    def __init__(self, run: Run, target: Target, session: Session, fence: int) -> None:
+    def __init__(self, run: RunContext, target: Target, session: Session, fence: int) -> None:
         self._run = run
         self._target = target
         self._session = session
@@ -58,7 +59,7 @@ class Bisection:
         while todo:
             self._run.turns.turn(lane, part)
             tids = todo.pop()
-            await self._run.gate()
+            await self._run.waits.gate()
             allowed = limit - (self._run.report.deleted_count - before)
             if allowed < 1:
                 return None
@@ -100,7 +101,7 @@ class Bisection:
         work = run.deletion(
             [(self._target, Tids(tuple(tids)))],
             len(tids),
-            skip_locked=run.skip_locked and run.lockable,
+            skip_locked=run.waits.skip_locked and run.lockable,
         )
         try:
             done = await run_settled(run, self._session, self._fence, work)
@@ -118,15 +119,13 @@ class Bisection:
         key = await self._key_of(tid)
         if key is None:
             return  # the application moved or deleted it meanwhile
-        run.refused_rows += 1
-        run.refused_in_a_row += 1
-        run.count_skipped()
+        run.counters.row_refused()
         table = self._target.table.quoted
         words = describe(error)
-        if run.refused_rows <= _MOST_NAMED:
+        if run.counters.refused_rows <= _MOST_NAMED:
             run.report.warn(f"row {key} of {table} was stepped over: {words}")
-        run.listener("row_skipped", table=table, key=key, error=words)
-        if run.refused_in_a_row >= _MOST_IN_A_ROW:
+        run.listener(RowSkipped(run.sweep.name, table, key, words))
+        if run.counters.refused_in_a_row >= _MOST_IN_A_ROW:
             raise RunEndError(
                 "failed", f"{table} refuses each row; the last, {key}: {words}"
             ) from error

@@ -7,7 +7,7 @@ from typing import Final
 
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify
 from sweeperd.sweep.execute.batch import LaneTakenError, TooManyRowsError
-from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.settle import run_settled
 from sweeperd.sweep.lanes.lane import Piece
@@ -20,7 +20,7 @@ _LET_BE: Final = (LaneTakenError, TooManyRowsError)
 class Leftovers:
     """The slices of one lane that still hold locked rows; it is not drained without them."""
 
-    def __init__(self, run: Run, lane: str, session: Session, fence: int) -> None:
+    def __init__(self, run: RunContext, lane: str, session: Session, fence: int) -> None:
         self._run = run
         self._lane = lane
         self._session = session
@@ -32,8 +32,7 @@ class Leftovers:
         self._rows.pop(piece, None)
         if rows:
             self._rows[piece] = rows
-        self._run.locked_rows[self._lane] = sum(self._rows.values())
-        self._run.count_skipped()
+        self._run.counters.rows_locked(self._lane, sum(self._rows.values()))
 
     async def retry(self) -> None:
         """Go back for the rows.
@@ -44,12 +43,10 @@ class Leftovers:
         for pause in _ROUNDS:
             if not self._rows:
                 return
-            await self._run.wait("locked_rows", pause)
+            await self._run.waits.wait("locked_rows", pause)
             for piece in list(self._rows):
-                await self._run.gate()
-                with self._run.allowance() as rows:
-                    if rows >= 1:
-                        await self._retry(piece, rows)
+                async with self._run.waits.allowed_rows() as rows:
+                    await self._retry(piece, rows)
 
     async def _retry(self, piece: Piece, rows: int) -> None:
         work = self._run.deletion([(piece.target, piece.part)], rows, skip_locked=True)

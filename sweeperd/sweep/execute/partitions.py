@@ -7,11 +7,12 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
 from sweeperd.errors import SweepError
+from sweeperd.log.run_events import PartitionDetached, PartitionDropped
 from sweeperd.postgres.catalog import Relation, quote_if_needed
 from sweeperd.postgres.proof import Proof
 from sweeperd.postgres.sql import catalog as sql_catalog
@@ -22,7 +23,7 @@ from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify, describe
 from sweeperd.postgres.transaction import Connection, fence_key, fetchval, reading
 from sweeperd.sweep.execute.backoff import Backoff
 from sweeperd.sweep.execute.batch import BatchLostError, LaneTakenError
-from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.settle import run_settled
 from sweeperd.sweep.outcome.report import RunEndError
@@ -82,7 +83,7 @@ async def find_past(connection: Connection, root: Relation, expired: Expired) ->
     return found
 
 
-def _bound(row: Any, column: str) -> tuple[str, str] | None:  # noqa: ANN401 - asyncpg's record
+def _bound(row: asyncpg.Record, column: str) -> tuple[str, str] | None:
     if row["strategy"] != "r" or row["keys"] != 1 or row["key"] != column:
         return None
     match = _BOUND.fullmatch(row["bound"] or "")
@@ -148,7 +149,7 @@ class Partitions:
         drop: Drop instead of detach.
     """
 
-    def __init__(self, run: Run, session: Session, root: Relation, *, drop: bool) -> None:
+    def __init__(self, run: RunContext, session: Session, root: Relation, *, drop: bool) -> None:
         self._run = run
         self._session = session
         self._root = root
@@ -165,7 +166,7 @@ class Partitions:
             leaf = Table(row["schema"], row["name"])
             finalize = sql_partition.detach(parent, leaf, finalize=True).text
             await self._do(leaf, partial(_run, text=finalize))
-            self._tell("partition_detached", leaf, "its detach was pending")
+            self._tell(PartitionDetached, leaf, "its detach was pending")
 
     async def remove(self, past: list[Past]) -> None:
         """Remove each leaf.
@@ -184,10 +185,13 @@ class Partitions:
                     '"delete"',
                 )
         for one in past:
-            await self._run.gate()
+            await self._run.waits.gate()
             await self._do(one.leaf, partial(take_out, one=one, drop=self._drop))
-            event = "partition_dropped" if self._drop else "partition_detached"
-            self._tell(event, one.leaf, f"{one.bound} lies below the cutoff")
+            self._tell(
+                PartitionDropped if self._drop else PartitionDetached,
+                one.leaf,
+                f"{one.bound} lies below the cutoff",
+            )
 
     async def _do(self, leaf: Table, change: Callable[[Connection], Awaitable[object]]) -> None:
         backoff, lost = Backoff(), False
@@ -205,12 +209,14 @@ class Partitions:
                 lost = isinstance(error, BatchLostError)
                 if last:
                     raise RunEndError("throttled", f"{leaf.quoted}: {describe(error)}") from error
-                await self._run.throttle(f"{leaf.quoted}: {describe(error)}", backoff.next())
+                await self._run.waits.throttle(f"{leaf.quoted}: {describe(error)}", backoff.next())
             else:
                 if done.cancelled:
                     raise asyncio.CancelledError
                 return
 
-    def _tell(self, event: str, leaf: Table, reason: str) -> None:
+    def _tell(
+        self, event: type[PartitionDetached | PartitionDropped], leaf: Table, reason: str
+    ) -> None:
         self._run.report.partitions.append(f"{leaf.schema}.{leaf.name}")
-        self._run.listener(event, partition=leaf.quoted, reason=reason)
+        self._run.listener(event(self._run.sweep.name, leaf.quoted, reason))

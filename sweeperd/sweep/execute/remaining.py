@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
@@ -29,7 +29,7 @@ from sweeperd.postgres.transaction import (
     reading_rows,
 )
 from sweeperd.sweep.execute.batch import LaneTakenError, TooManyRowsError
-from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.deletion import Deletion
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.settle import run_settled
@@ -44,7 +44,9 @@ _MOST_NAMED: Final = 3
 _LANE: Final = "remaining"
 
 
-async def conclude(run: Run, leaves: Sequence[Leaf], session: Session, *, expected: bool) -> None:
+async def conclude(
+    run: RunContext, leaves: Sequence[Leaf], session: Session, *, expected: bool
+) -> None:
     """Name the end of a whole pass: drained only when it left nothing behind.
 
     Args:
@@ -56,11 +58,13 @@ async def conclude(run: Run, leaves: Sequence[Leaf], session: Session, *, expect
     Raises:
         RunEndError: The run must end otherwise.
     """
-    run.forget_lanes()
+    run.memory.cursors.clear()
     report = run.report
-    locked = sum(run.locked_rows.values())
-    if run.refused_rows:
-        report.fail(f"{run.refused_rows} rows were refused by the database and stepped over")
+    locked = run.counters.locked
+    if run.counters.refused_rows:
+        report.fail(
+            f"{run.counters.refused_rows} rows were refused by the database and stepped over"
+        )
     elif left := await _suppressed(run, leaves, session, expected=expected):
         # a row that was locked first and then not deleted was taken for one that others have locked
         report.skipped_count = max(locked, sum(rows for rows, _ in left))
@@ -72,14 +76,14 @@ async def conclude(run: Run, leaves: Sequence[Leaf], session: Session, *, expect
 
 
 async def _suppressed(
-    run: Run, leaves: Sequence[Leaf], session: Session, *, expected: bool
+    run: RunContext, leaves: Sequence[Leaf], session: Session, *, expected: bool
 ) -> list[tuple[int, str]]:
     """Return for each leaf how many expired rows a DELETE leaves without an error, and why.
 
     Rows that the application committed behind the pass are expired, too, and belong to the next.
     So some of what is found is deleted once more: what a DELETE leaves again is suppressed.
     """
-    if run.max_rows is not None and run.report.deleted_count >= run.max_rows:
+    if run.row_limits.is_reached:
         return []
     nothing_went = expected and not run.report.deleted_count
     deadline = asyncio.get_running_loop().time() + _MOST_SECONDS
@@ -130,7 +134,7 @@ class _Trial:
 class _Look:
     """A look at one leaf."""
 
-    def __init__(self, run: Run, leaf: Leaf, session: Session, deadline: float) -> None:
+    def __init__(self, run: RunContext, leaf: Leaf, session: Session, deadline: float) -> None:
         self._run = run
         self._target = leaf.target
         self._one_heap = leaf.one_heap
@@ -163,7 +167,7 @@ class _Look:
         rows = await self._read(sql.count(self._target, limit=_MOST_ROWS))
         return int(rows[0][0]) if rows else 0
 
-    async def _read(self, statement: sql.Statement) -> list[Any] | None:
+    async def _read(self, statement: sql.Statement) -> list[asyncpg.Record] | None:
         """Read within what is left of the time; None when it is over."""
         left = self._deadline - asyncio.get_running_loop().time()
         if left <= 0:
@@ -184,7 +188,7 @@ class _Look:
 
         What others have locked raises, or with two steps is left out.
         """
-        await self._run.gate()
+        await self._run.waits.gate()
         part = Tids(tuple(places))
 
         work = _Trial(self._run.deletion([(self._target, part)], len(places)), self._run.lockable)

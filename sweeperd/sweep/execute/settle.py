@@ -7,7 +7,7 @@ from typing import Final
 
 from sweeperd.postgres.transaction import settle
 from sweeperd.sweep.execute.batch import BatchLostError, CommitLostError, Deleted, Work
-from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
 
 # For a run whose time is over: a stop must end within 10 s.
@@ -18,7 +18,7 @@ _UNKNOWN: Final = (
 )
 
 
-async def run_settled(run: Run, session: Session, lane: int, work: Work) -> Deleted:
+async def run_settled(run: RunContext, session: Session, lane: int, work: Work) -> Deleted:
     """Run a batch; where the answer to COMMIT is lost, ask the server what became of it.
 
     Raises:
@@ -38,7 +38,7 @@ async def run_settled(run: Run, session: Session, lane: int, work: Work) -> Dele
         raise BatchLostError(str(lost)) from lost
 
 
-async def _fate(run: Run, session: Session, lost: CommitLostError) -> bool | None:
+async def _fate(run: RunContext, session: Session, lost: CommitLostError) -> bool | None:
     """Ask, although the run may have been cancelled; None when nobody can tell."""
     if lost.proof is None or lost.proof.xid is None:
         await session.drop()

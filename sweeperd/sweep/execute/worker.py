@@ -14,7 +14,7 @@ from sweeperd.sweep.execute.backoff import Backoff
 from sweeperd.sweep.execute.batch import Deleted, LaneTakenError, TooManyRowsError
 from sweeperd.sweep.execute.batch_size import BatchSize
 from sweeperd.sweep.execute.bisect import Bisection
-from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.locked_rows import Leftovers
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.settle import run_settled
@@ -46,7 +46,7 @@ class Worker:
     """One lane of a run."""
 
     def __init__(
-        self, run: Run, lane: Lane, session: Session, second_look: SecondLook | None = None
+        self, run: RunContext, lane: Lane, session: Session, second_look: SecondLook | None = None
     ) -> None:
         self._run = run
         self._lane = lane
@@ -60,9 +60,9 @@ class Worker:
         self._finished = False
         self._fence = fence_key(run.server.database, run.table, run.sweep.name, lane.name)
         self._leftovers = Leftovers(run, lane.name, session, self._fence)
-        learned = run.report.memory.get("sizes", {}).get(lane.strategy, lane.first_size)
+        learned = run.memory.batch_sizes.get(lane.strategy, lane.first_size)
         target = min(run.sweep.batch_target.total_seconds(), run.limits.statement_seconds / 2)
-        self._size = BatchSize(lane, target, int(learned))
+        self._size = BatchSize(lane, target, learned)
 
     async def drive(self) -> None:
         """Sweep the lane from its cursor to its end.
@@ -74,13 +74,9 @@ class Worker:
         # Each turn moves the lane, makes the batch smaller, tries its slices one by one, or waits.
         while not self._finished:
             self._run.turns.turn(self._lane.name, self._lane.position)
-            await self._run.gate()
-            with self._run.allowance() as rows:
-                if rows < 1:  # another lane holds the rest of max_rows
-                    await self._run.wait("max_rows", 0.01)
-                    continue
+            async with self._run.waits.allowed_rows() as rows:
                 await self._step(rows)
-        self._run.remember(self._lane.name, None)
+        self._run.memory.keep_cursor(self._lane.name, None)
         await self._leftovers.retry()
 
     async def _step(self, rows: int) -> None:
@@ -128,7 +124,7 @@ class Worker:
 
     @property
     def _skipping(self) -> bool:
-        return self._run.skip_locked and self._run.lockable and self._lane.has_places
+        return self._run.waits.skip_locked and self._run.lockable and self._lane.has_places
 
     def _commit(self, done: Deleted) -> None:
         """Advance and count after the answer to COMMIT, and only then."""
@@ -140,7 +136,7 @@ class Worker:
         blocks = units // self._lane.units_per_block if self._lane.units_per_block else 0
         if units:
             pause = self._size.record(units, done.rows, done.seconds)
-            self._run.delay("read_budget", pause)
+            self._run.waits.delay("read_budget", pause)
         self._pass(done)
         if done.cancelled:
             raise asyncio.CancelledError
@@ -173,13 +169,12 @@ class Worker:
         self._lane.advance(piece)
         self._finished = piece.last
         self._run.turns.moved(self._lane.name, before, self._lane.position)
-        self._run.remember(self._lane.name, self._lane.cursor())
+        self._run.memory.keep_cursor(self._lane.name, self._lane.cursor())
         self._keep_size()
 
     def _keep_size(self) -> None:
         """Let the next run begin with what was learned, even if no batch went through."""
-        sizes = self._run.report.memory.setdefault("sizes", {})
-        sizes[self._lane.strategy] = self._size.pace.size
+        self._run.memory.batch_sizes[self._lane.strategy] = self._size.pace.size
 
     @property
     def _joined(self) -> bool:
@@ -206,7 +201,7 @@ class Worker:
         """
         run, piece = self._run, self._piece
         if piece is not None and piece.least:
-            key = run.narrowest
+            key = run.row_limits.tightest_limit
             raise RunEndError(
                 "capped" if key == "max_rows" and run.report.deleted_count else "failed",
                 f"more than {rows} rows of {piece.target.table.quoted} share one value of "
@@ -235,9 +230,9 @@ class Worker:
             await self._after_loss(f"the connection ({describe(error)})")
         elif fault is Fault.RETRY and self._retries < _RETRIES:
             self._retries += 1
-            await run.wait("retry", self._backoff.next() / 10)
+            await run.waits.wait("retry", self._backoff.next() / 10)
         elif fault in {Fault.THROTTLE, Fault.RETRY}:
-            await run.throttle(describe(error), self._backoff.next())
+            await run.waits.throttle(describe(error), self._backoff.next())
         else:
             raise RunEndError("failed", describe(error)) from error
 
@@ -245,13 +240,13 @@ class Worker:
         """First conflict: wait for nobody from now on. A lock on the table itself: throttle."""
         if await self._table_is_locked():
             name = self._table.quoted
-            await self._run.throttle(f"table {name} is locked", self._backoff.next())
+            await self._run.waits.throttle(f"table {name} is locked", self._backoff.next())
         elif self._skipping or not self._run.lockable:
             await self._bisect(error, rows)
-        elif self._run.skip_locked:
+        elif self._run.waits.skip_locked:
             await self._smaller("rows are locked by others")
         else:
-            self._run.skip_locked = True
+            self._run.waits.skip_locked = True
 
     @property
     def _table(self) -> Table:
@@ -272,7 +267,7 @@ class Worker:
             self._size.pace.halve(max(self._units(), at_hand) or None)
             self._keep_size()
         else:
-            await self._run.throttle(reason, self._backoff.next())
+            await self._run.waits.throttle(reason, self._backoff.next())
 
     async def _bisect(self, error: Exception, rows: int) -> None:
         """Find the rows that the database refuses, step over them, delete the others.
@@ -287,8 +282,7 @@ class Worker:
             if self._size.pace.size > 1:
                 self._size.pace.halve()
                 return
-            self._run.refused_rows += 1
-            self._run.count_skipped()
+            self._run.counters.slice_refused()
             self._advance(piece)
             return
         bisection = Bisection(self._run, piece.target, self._session, self._fence)
@@ -315,7 +309,7 @@ class Worker:
         if fault is Fault.TIMEOUT:
             await self._smaller("a batch took longer than its time even with one row")
         elif fault is Fault.LOCK:
-            await self._run.throttle(describe(error), self._backoff.next())
+            await self._run.waits.throttle(describe(error), self._backoff.next())
         elif fault is Fault.ROW:
             raise RunEndError("failed", describe(error)) from error
         else:
@@ -325,4 +319,4 @@ class Worker:
         """Try again at once after a first loss; wait after each further one."""
         self._retries += 1
         if self._retries > 1:
-            await self._run.throttle(f"{what} is lost again and again", self._backoff.next())
+            await self._run.waits.throttle(f"{what} is lost again and again", self._backoff.next())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -12,6 +13,7 @@ from sweeperd.sweep.lanes.chain import ChainLane
 from sweeperd.sweep.lanes.heap import HeapLane
 from sweeperd.sweep.lanes.index import IndexLane
 from sweeperd.sweep.lanes.lane import Lane
+from sweeperd.sweep.outcome.memory import Cursor
 from sweeperd.sweep.plan.strategy import TINY_BLOCKS, Choice, read_budget
 from sweeperd.sweep.survey.identity import Identity
 from sweeperd.sweep.survey.target import Leaf
@@ -26,7 +28,7 @@ def lanes(
     sweep: SweepConfig,
     server: Server,
     identity: Identity,
-    saved: dict[str, object],
+    saved: Mapping[str, Cursor],
 ) -> list[tuple[Choice, Lane]]:
     """Return the lanes of all leaves, each at its saved cursor, with the choice it stems from.
 
@@ -63,7 +65,7 @@ def _heap_lane(
     leaf: Leaf,
     server: Server,
     identity: Identity,
-    saved: dict[str, object],
+    saved: Mapping[str, Cursor],
     part: tuple[int, int],
 ) -> HeapLane:
     number, parts = part

@@ -7,7 +7,9 @@ tells the tree it made of it as a message (``debug_print_parse``), which any rol
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
+
+import asyncpg
 
 from sweeperd.errors import SweepError
 from sweeperd.postgres.node_tree import Node, read_nodes
@@ -164,7 +166,7 @@ async def parse_tree(connection: Connection, table: Table, pieces: tuple[str, ..
     """Return the tree that the server makes of an expression under the TimeZone in force."""
     told: list[str] = []
 
-    def listen(_: Connection, message: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
+    def listen(_: object, message: asyncpg.PostgresLogMessage) -> None:
         if message.message.startswith("parse tree") and message.detail:
             told.append(message.detail)
 

@@ -23,10 +23,12 @@ from sweeperd.postgres.transaction import (
     reading,
     set_search_path,
 )
+from sweeperd.sweep.outcome.facts import Facts
+from sweeperd.sweep.outcome.usual_load import Amount
 from sweeperd.sweep.survey.cascades import refuse_cascades_back
 from sweeperd.sweep.survey.clock import read_clock
 from sweeperd.sweep.survey.expiry import expired_rows, unit_of
-from sweeperd.sweep.survey.facts import Facts, fingerprint
+from sweeperd.sweep.survey.facts import fingerprint
 from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.identity import Identity
 from sweeperd.sweep.survey.instants import from_micros, to_micros
@@ -37,7 +39,6 @@ from sweeperd.sweep.survey.sample import SAMPLE_ROWS, Sample, sampled_percent, t
 from sweeperd.sweep.survey.target import Leaf, make_target, table_of
 from sweeperd.sweep.survey.trust import TrustedPath, parse_trusted
 from sweeperd.sweep.survey.units import wrong_unit
-from sweeperd.sweep.survey.usual_load import Amount
 from sweeperd.sweep.survey.zone_check import Sampling, ZoneCheck
 from sweeperd.sweep.survey.zones import repeated_hour, zone_hold
 
