@@ -7,7 +7,7 @@ from typing import Final
 
 import asyncpg
 
-_COUNTS: Final = 6  # columns before those of a table
+_COUNTS: Final = 7  # columns before those of a table
 _NULL: Final = "\\N"  # COPY's text format
 
 
@@ -55,6 +55,7 @@ class Proof:
         deleted: Rows that each counted DELETE took.
         skipped: Expired rows that were there all the same, by slice.
         kept: Rows that an archive took, by slice.
+        stayed: Which of the rows that a file archive has are in the table all the same, by slice.
         tables: The tables asked for, in that order; None for one that is not there.
     """
 
@@ -63,6 +64,7 @@ class Proof:
     deleted: tuple[int, ...]
     skipped: tuple[int, ...]
     kept: tuple[int, ...]
+    stayed: tuple[tuple[int, ...], ...]
     tables: tuple[TableIdentity | None, ...]
 
 
@@ -83,13 +85,14 @@ async def read_proof(connection: asyncpg.Connection, query: str) -> Proof:
         [None if field == _NULL else field for field in line.split("\t")]
         for line in said.decode().splitlines()
     ]
-    xid, started, stats_reset, deleted, skipped, kept = rows[0][:_COUNTS]
+    xid, started, stats_reset, deleted, skipped, kept, stayed = rows[0][:_COUNTS]
     return Proof(
         xid,
         Epoch(started or "", stats_reset),
         _numbers(deleted),
         _numbers(skipped),
         _numbers(kept),
+        tuple(_numbers(one) for one in (stayed or "").split(";")[:-1]),
         tuple(_table(row[_COUNTS:]) for row in rows if row[_COUNTS] is not None),
     )
 

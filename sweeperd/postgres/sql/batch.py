@@ -21,6 +21,7 @@ from sweeperd.postgres.sql.rows import (
     Slice,
     Table,
     Target,
+    Versions,
     counting,
     delete,
     delete_skip_locked,
@@ -40,6 +41,7 @@ _COLUMNS: Final = "sweeperd.columns"
 _DELETED: Final = "sweeperd.deleted"
 _SKIPPED: Final = "sweeperd.skipped"
 _KEPT: Final = "sweeperd.kept"
+_STAYED: Final = "sweeperd.stayed"
 _ROWS: Final = "sweeperd.rows"
 _PAIRS: Final = "sweeperd.pairs"
 
@@ -57,6 +59,7 @@ def subject(tables: Sequence[Table], columns: Sequence[str] | None) -> dict[str,
         _DELETED: "",
         _SKIPPED: "",
         _KEPT: "",
+        _STAYED: "",
     }
 
 
@@ -99,6 +102,23 @@ def counted(deletion: str) -> str:
     """Run a DELETE and note how many rows went; see `Proof.deleted`."""
     return (
         f"WITH gone AS ({deletion} RETURNING 1) {_note(_DELETED, 'pg_catalog.count(*)')} FROM gone"
+    )
+
+
+def counted_with_stayed(deletion: str, reference: str, part: Versions) -> str:
+    """Run a DELETE of versions of rows; note how many went, and which did not, counted from 1."""
+    places = Literals().add(list(part.tids), "tid[]")
+    stayed = (
+        "(SELECT pg_catalog.string_agg(w.number::pg_catalog.text, ' ') "
+        f"FROM pg_catalog.unnest({places}) WITH ORDINALITY AS w(place, number) "
+        f"WHERE NOT EXISTS (SELECT FROM gone WHERE gone.place {EQUAL} w.place))"
+    )
+    deleted = _longer(_DELETED, "(SELECT pg_catalog.count(*) FROM gone)")
+    more = f"pg_catalog.concat({_get(_STAYED)}, {stayed}, ';')"
+    return (
+        f"WITH gone AS ({deletion} RETURNING {reference}.ctid AS place) SELECT "
+        f"{_set(_DELETED, deleted)}, "
+        f"{_set(_STAYED, more)}"
     )
 
 
@@ -206,6 +226,7 @@ PROOF: Final = f"""
 SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text AS xid,
        {_STARTED} AS started, {_STATS_RESET} AS stats_reset,
        {_get(_DELETED)} AS deleted, {_get(_SKIPPED)} AS skipped, {_get(_KEPT)} AS kept,
+       {_get(_STAYED)} AS stayed,
        known.*
 FROM (SELECT 1) AS always
 LEFT JOIN (

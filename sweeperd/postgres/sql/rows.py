@@ -170,7 +170,36 @@ class Tids:
         return f"{target.table.reference}.ctid {EQUAL} ANY({places})"
 
 
-Slice = TidRange | KeyRange | Tids
+@dataclass(frozen=True)
+class Versions:
+    """Versions of rows of one heap, by place and xmin; the expired predicate still decides.
+
+    Attributes:
+        tids: The places.
+        xmins: The transaction that made what was there, as text, for each. Another row that has
+            taken the place since, or a newer version of the same, has another one.
+    """
+
+    tids: tuple[Tid, ...]
+    xmins: tuple[str, ...]
+
+    def narrow(self, target: Target, args: Args) -> str:
+        """Return the condition of this slice, the expired predicate included."""
+        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+
+    def limits(self, target: Target, args: Args) -> str:
+        """Return the slice's own limits."""
+        row = target.table.reference
+        versions = [
+            f"({block},{offset}) {xmin}"
+            for (block, offset), xmin in zip(self.tids, self.xmins, strict=True)
+        ]
+        places, known = args.add(list(self.tids), "tid[]"), args.add(versions, "text[]")
+        version = f"pg_catalog.concat({row}.ctid, ' ', {row}.xmin)"
+        return f"{row}.ctid {EQUAL} ANY({places}) AND {version} {EQUAL} ANY({known})"
+
+
+Slice = TidRange | KeyRange | Tids | Versions
 
 
 def delete(target: Target, part: Slice, args: Args) -> str:

@@ -51,6 +51,7 @@ class Deleted:
         cancelled: A cancellation came while COMMIT was under way; raise it after counting.
         xid: The transaction's id, if it wrote.
         by_slice: Rows deleted and skipped in each slice, in the order of the batch.
+        stayed: Which of the rows that a file archive has stayed, by slice, counted from 1.
     """
 
     rows: int
@@ -59,6 +60,7 @@ class Deleted:
     cancelled: bool
     xid: int | None = None
     by_slice: tuple[tuple[int, int], ...] = ()
+    stayed: tuple[tuple[int, ...], ...] = ()
 
 
 class CommitBlockedError(asyncpg.ObjectInUseError):  # type: ignore[misc,unused-ignore]
@@ -81,6 +83,18 @@ class CommitLostError(Exception):
 
 class BatchLostError(ConnectionError):
     """The answer to a batch's COMMIT was lost, and it did not commit or nobody knows."""
+
+
+class FateUnknownError(BatchLostError):
+    """The answer to a batch's COMMIT was lost, and nobody knows whether it was committed.
+
+    Attributes:
+        cancelled: A cancellation came meanwhile; raise it after accounting.
+    """
+
+    def __init__(self, reason: str, *, cancelled: bool) -> None:
+        super().__init__(reason)
+        self.cancelled = cancelled
 
 
 @dataclass(frozen=True)
@@ -185,6 +199,7 @@ async def run_batch(
             cancelled=False,
             xid=int(proof.xid) if proof.xid else None,
             by_slice=by_slice,
+            stayed=proof.stayed,
         )
         try:
             cancelled = await commit(connection, proof)

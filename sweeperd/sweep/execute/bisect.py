@@ -11,13 +11,13 @@ import asyncpg
 from sweeperd.log.run_events import RowSkipped
 from sweeperd.log.safe_text import bounded
 from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.rows import KeyRange, Slice, Target, Tid, Tids
+from sweeperd.postgres.sql.rows import KeyRange, Slice, Target, Tid, Tids, Versions
 from sweeperd.postgres.sqlstate import Fault, classify, describe
 from sweeperd.postgres.transaction import fetch, fetchval, reading_rows
 from sweeperd.sweep.execute.batch import TooManyRowsError
 from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
-from sweeperd.sweep.execute.settle import run_settled
+from sweeperd.sweep.execute.settle import delete_settled
 from sweeperd.sweep.outcome.report import RunEndError
 from sweeperd.sweep.survey.frame import table_frame
 
@@ -85,7 +85,7 @@ class Bisection:
         try:
             return await self._read_places(sql.places(bare, part, limit=_MOST_PLACES))
         except asyncpg.PostgresError as error:
-            if classify(error) is not Fault.ROW or isinstance(part, KeyRange):
+            if classify(error) is not Fault.ROW or isinstance(part, KeyRange | Versions):
                 raise
         return await self._read_places(sql.places_unjudged(bare, part, limit=_MOST_PLACES))
 
@@ -104,7 +104,7 @@ class Bisection:
             skip_locked=run.waits.skip_locked and run.lockable,
         )
         try:
-            done = await run_settled(run, self._session, self._fence, work)
+            done = await delete_settled(run, self._session, self._fence, work)
         except (asyncpg.PostgresError, TooManyRowsError) as error:
             if classify(error) in {Fault.ROW, Fault.LOCK, Fault.TIMEOUT}:
                 return error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sweeperd.postgres.proof import Proof
 from sweeperd.postgres.sql import batch as sql
 from sweeperd.postgres.sql.archive import ArchiveTable
-from sweeperd.postgres.sql.rows import Slice, Table, Target
+from sweeperd.postgres.sql.rows import Slice, Table, Target, Versions
 from sweeperd.postgres.transaction import Connection
 from sweeperd.sweep.execute.batch import TooManyRowsError
 from sweeperd.sweep.outcome.report import RunEndError
@@ -50,20 +50,28 @@ class Deletion:
     @property
     def _is_told_by_tag(self) -> bool:
         alone = len(self.slices) == 1 and self.archive is None
-        return alone and not self.skip_locked and not self.slices[0][0].two_steps
+        target, part = self.slices[0]
+        noted = self.skip_locked or target.two_steps or isinstance(part, Versions)
+        return alone and not noted
 
     def _statements(self, target: Target, part: Slice) -> list[str]:
         if self._is_told_by_tag:
             return [sql.delete_plain(target, part)]
         if target.two_steps:
             lock, deletion = sql.lock_then_delete(target, part)
-            return [lock, self._noted(deletion, target), sql.note_left(target, part, self.limit)]
+            return [
+                lock,
+                self._noted(deletion, target, part),
+                sql.note_left(target, part, self.limit),
+            ]
         if self.skip_locked:
             deletion = sql.delete_free(target, part)
-            return [self._noted(deletion, target), sql.note_left(target, part, self.limit)]
-        return [self._noted(sql.delete_plain(target, part), target)]
+            return [self._noted(deletion, target, part), sql.note_left(target, part, self.limit)]
+        return [self._noted(sql.delete_plain(target, part), target, part)]
 
-    def _noted(self, deletion: str, target: Target) -> str:
+    def _noted(self, deletion: str, target: Target, part: Slice) -> str:
+        if isinstance(part, Versions):
+            return sql.counted_with_stayed(deletion, target.table.reference, part)
         if self.archive is None:
             return sql.counted(deletion)
         return sql.archived(deletion, target.table.reference, self.archive)

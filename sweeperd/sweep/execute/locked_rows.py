@@ -9,7 +9,7 @@ from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify
 from sweeperd.sweep.execute.batch import LaneTakenError, TooManyRowsError
 from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
-from sweeperd.sweep.execute.settle import run_settled
+from sweeperd.sweep.execute.settle import delete_settled
 from sweeperd.sweep.lanes.lane import Piece
 
 _ROUNDS: Final = (0.05, 0.2, 1.0)  # seconds waited before each round
@@ -51,7 +51,7 @@ class Leftovers:
     async def _retry(self, piece: Piece, rows: int) -> None:
         work = self._run.deletion([(piece.target, piece.part)], rows, skip_locked=True)
         try:
-            done = await run_settled(self._run, self._session, self._fence, work)
+            done = await delete_settled(self._run, self._session, self._fence, work)
         except _LET_BE:
             return
         except SERVER_ERRORS as error:

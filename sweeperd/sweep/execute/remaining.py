@@ -32,7 +32,7 @@ from sweeperd.sweep.execute.batch import LaneTakenError, TooManyRowsError
 from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.deletion import Deletion
 from sweeperd.sweep.execute.session import Session
-from sweeperd.sweep.execute.settle import run_settled
+from sweeperd.sweep.execute.settle import delete_settled
 from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.target import Leaf
 
@@ -191,8 +191,11 @@ class _Look:
         await self._run.waits.gate()
         part = Tids(tuple(places))
 
-        work = _Trial(self._run.deletion([(self._target, part)], len(places)), self._run.lockable)
-        done = await run_settled(self._run, self._session, self._fence, work)
+        run = self._run
+        deletion = run.deletion([(self._target, part)], len(places))
+        done = await delete_settled(
+            run, self._session, self._fence, deletion, lambda kept: _Trial(kept, run.lockable)
+        )
         self._run.count(done, _LANE)
         if done.cancelled:
             raise asyncio.CancelledError

@@ -17,7 +17,7 @@ from sweeperd.sweep.execute.bisect import Bisection
 from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.locked_rows import Leftovers
 from sweeperd.sweep.execute.session import Session
-from sweeperd.sweep.execute.settle import run_settled
+from sweeperd.sweep.execute.settle import delete_settled, run_settled
 from sweeperd.sweep.lanes.lane import Lane, Piece, SwitchError
 from sweeperd.sweep.outcome.report import RunEndError
 from sweeperd.sweep.plan.recheck import SecondLook
@@ -88,7 +88,7 @@ class Worker:
                 return
             slices = [(piece.target, piece.part) for piece in self._pieces]
             work = self._run.deletion(slices, rows, skip_locked=self._skipping)
-            done = await run_settled(self._run, self._session, self._fence, work)
+            done = await delete_settled(self._run, self._session, self._fence, work)
         except (RunEndError, SwitchError):
             raise
         except Exception as error:  # noqa: BLE001 - each is classified, none is swallowed
