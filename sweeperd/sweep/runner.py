@@ -117,7 +117,7 @@ class Runner:
             session.join(run)
             found = await self._remove_partitions(run, session, found)
             connection = await session.get()
-            choices = await self._choose(connection, report, found)
+            choices = self._choose(report, found)
             run = run.archiving_to(await self._archive(connection, report, found))
             session.join(run)
             await self._sweep_all(run, choices, session, found)
@@ -145,8 +145,8 @@ class Runner:
             report.warn(f"not guarded, for this role cannot read it: {name}")
         return found
 
-    async def _choose(self, connection: Connection, report: Report, found: Survey) -> list[Choice]:
-        choices = await plan(connection, self._sweep, found)
+    def _choose(self, report: Report, found: Survey) -> list[Choice]:
+        choices = plan(self._sweep, found)
         report.plan = [LeafPlan(c.leaf.relation.shown, c.strategy, c.reason) for c in choices]
         return choices
 

@@ -30,8 +30,6 @@ Tid = tuple[int, int]
 _WHOLE: Final = 100.0  # percent
 
 WALK_INDEX: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
-# a parallel plan tells rows per worker
-PLAN_ALONE: Final = "SET LOCAL max_parallel_workers_per_gather = 0"
 WALK_AS_PLANNED: Final = "SET LOCAL enable_sort TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT"
 
 

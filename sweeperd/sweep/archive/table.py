@@ -10,6 +10,7 @@ from sweeperd.config.models import SweepConfig
 from sweeperd.errors import SweepError
 from sweeperd.postgres import catalog
 from sweeperd.postgres.catalog import Column, Relation
+from sweeperd.postgres.catalog_reads import CatalogReads
 from sweeperd.postgres.sql.archive import ArchiveTable
 from sweeperd.postgres.sql.expired import quote
 from sweeperd.postgres.transaction import Connection
@@ -36,11 +37,12 @@ async def find_archive(
             has row security.
     """
     name = sweep.archive_to or ""
-    relation = await catalog.find_table(connection, name)
+    reads = CatalogReads(connection)
+    relation = await catalog.find_table(reads, name)
     if relation.oid == root.oid:
         raise SweepError(f"archive_to = {name} is the swept table itself", cure="name another")
-    source = await catalog.read_columns(connection, root.oid)
-    archive = {c.name: c for c in await catalog.read_columns(connection, relation.oid)}
+    source = await catalog.read_columns(reads, root.oid)
+    archive = {c.name: c for c in await catalog.read_columns(reads, relation.oid)}
     missing = [column.name for column in source if column.name not in archive]
     if missing:
         adds = ", ".join(
