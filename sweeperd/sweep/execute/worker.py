@@ -77,7 +77,9 @@ class Worker:
         self._piece, self._pieces = None, []
         try:
             connection = await self._session.get()
-            done = await self._run.batch(connection, self._fence, self._work(rows))
+            frame, size = self._run.limits.frame, self._size.units(rows)
+            await self._lane.prepare(connection, frame, self._lane.position, size, rows)
+            done = await self._run.batch(connection, self._fence, self._work(size, rows))
         except (RunEndError, SwitchError):
             raise
         except CommitUnknownError as error:
@@ -88,16 +90,15 @@ class Worker:
         else:
             self._commit(done)
 
-    def _work(self, rows: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 - batch.Work
+    def _work(self, size: int, rows: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 - batch.Work
         """Delete one slice, or as many small ones as fit into a batch; the lane stays."""
 
         async def work(connection: Connection) -> tuple[int, int]:
             gone = locked = 0
-            size = self._size.units(rows)
-            position = self._lane.position
+            left, position = size, self._lane.position
             while gone < rows:
                 self._run.turns.turn(self._lane.name, position)
-                piece = await self._lane.next(connection, position, size, rows - gone)
+                piece = self._lane.next(position, left, rows - gone)
                 self._piece = piece
                 if piece is None:
                     break
@@ -106,8 +107,8 @@ class Worker:
                     connection, piece.target, piece.part, rows - gone, skip_locked=self._skipping
                 )
                 self._pieces.append((piece, held))
-                gone, locked, size = gone + deleted, locked + held, size - piece.units
-                if piece.last or self._alone or size < self._lane.least_joined:
+                gone, locked, left = gone + deleted, locked + held, left - piece.units
+                if piece.last or self._alone or left < self._lane.least_joined:
                     break
                 self._run.turns.moved(self._lane.name, position, piece.end)
                 position = piece.end
