@@ -14,7 +14,7 @@ from sweeperd.postgres.sql.literals import set_local
 from sweeperd.postgres.sql.rows import Target
 from sweeperd.postgres.transaction import COMMIT_BOUND, Connection, Frame, abort, major_version
 
-_LEAST_TIMEOUT_MS: Final = 5_000  # it locks no row: it may take longer than a batch
+_LEAST_TIMEOUT_MS: Final = 2_000  # it locks no row: it may take longer than a batch
 # PostgreSQL manual, COPY, "Binary Format": signature, flags, length of an extension
 _HEADER: Final = 11 + 4 + 4
 _NO_MORE: Final = -1

@@ -67,18 +67,26 @@ class IndexLane:
     ) -> None:
         """Read bounds ahead, unless those that are known serve; slices keep their rows.
 
-        A bound may lie where the rows changed since: a slice is then larger or smaller.
+        A bound may lie where the rows changed since: a slice is then larger or smaller. Where the
+        reading takes too long, as of a table on a slow disk, fewer are read from then on.
+
+        Raises:
+            asyncpg.PostgresError: The reading failed, or took too long for one slice alone.
         """
         size = max(min(size, rows), 1)
         if position.done or (self._ahead.step <= rows and self._ahead.joined(position.low, size)):
             return
-        try:
-            self._ahead = await read_bounds(
-                connection, frame, self.target, position.low, step=size, count=self._count
-            )
-        except asyncpg.QueryCanceledError:
-            self._count = max(self._count // 4, 1)
-            raise
+        while True:  # each turn reads, or the next reads a quarter of it
+            try:
+                self._ahead = await read_bounds(
+                    connection, frame, self.target, position.low, step=size, count=self._count
+                )
+            except asyncpg.QueryCanceledError:
+                if self._count == 1:
+                    raise
+                self._count //= 4
+            else:
+                return
 
     def next(self, position: KeyPosition, size: int, rows: int) -> Piece | None:
         """Return the slice of about the next ``size`` values.
