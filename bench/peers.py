@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +13,12 @@ import asyncpg
 
 from sweeperd.config.models import DatabaseConfig, SweepConfig
 from sweeperd.host.clock import SystemClock
+from sweeperd.log.event import Event
+from sweeperd.log.run_events import BatchCommitted
 from sweeperd.postgres.connect import Database
 from sweeperd.sweep.guards.decide import GUARD_KEYS
 from sweeperd.sweep.once import run_once
+from sweeperd.sweep.options import RunOptions
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import Runner
 
@@ -72,20 +74,19 @@ async def sweeperd(dsn: str, **keys: Any) -> Measured:
     report = Report("bench", "bench-run")
     async with _timed(dsn) as (_, measured):
 
-        def hear(event: str, **fields: Any) -> None:
-            if event == "batch":
-                measured.batches.append(fields["seconds"])
+        def hear(event: Event) -> None:
+            if isinstance(event, BatchCommitted):
+                measured.batches.append(event.seconds)
 
         await run_once(
             Runner(sweep, database, SystemClock(), listener=hear),
             report,
+            RunOptions(released=GUARD_KEYS),
             timeout=3600,
-            stop=asyncio.Event(),
             clock=SystemClock(),
-            released=GUARD_KEYS,
         )
     measured.rows = report.deleted_count
-    measured.note = "" if report.outcome == "drained" else f"{report.outcome}: {report.reason}"
+    measured.note = "" if report.outcome == "drained" else f"{report.outcome}: {report.end_reason}"
     return measured
 
 

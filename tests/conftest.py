@@ -39,7 +39,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if not given and metafunc.definition.get_closest_marker("every_server"):
             majors = [18, 15]
         if not given and metafunc.definition.get_closest_marker("other_versions"):
-            majors = [14, 16, 17]
+            majors = [*(majors if len(majors) > 1 else []), 14, 16, 17]
         origins = [
             pytest.param(f"postgres{major}", marks=() if major == 18 else need(f"postgres{major}"))
             for major in majors

@@ -23,7 +23,7 @@ from sweeperd.daemon.state.holds import damage_holds, read_holds
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, SweeperdError
 from sweeperd.host.clock import SystemClock
 from sweeperd.host.owner import become_owner_of
-from sweeperd.log.events import counted
+from sweeperd.log.event import counted
 from sweeperd.log.safe_text import redact, safe_json
 from sweeperd.postgres import catalog
 from sweeperd.postgres.connect import Database

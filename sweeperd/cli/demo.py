@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from sweeperd.demo.server import Installation, Server
 from sweeperd.demo.stage import Stage, Tally
 from sweeperd.errors import EXIT_FAILED, EXIT_OK
 from sweeperd.host.signals import handled_signals
-from sweeperd.log.events import sentence
+from sweeperd.log.sentence import sentence
 
 
 class Length(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.3
@@ -25,12 +26,16 @@ class Length(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
 
     name = "duration"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:  # noqa: ANN401 - click's
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
         """Read it."""
-        if value == "0" or isinstance(value, timedelta):
-            return timedelta() if value == "0" else value
+        if isinstance(value, timedelta):
+            return value
+        if value == "0":
+            return timedelta()
         try:
-            return parse_duration(value)
+            return parse_duration(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -84,7 +89,7 @@ async def _play(server: Server, console: Console, length: timedelta) -> int:
     return EXIT_FAILED if wrong or code != 0 else EXIT_OK
 
 
-async def _end_after(length: timedelta, end: Any) -> None:  # noqa: ANN401 - a function
+async def _end_after(length: timedelta, end: Callable[[], None]) -> None:
     if length:
         await asyncio.sleep(length.total_seconds())
         end()

@@ -7,7 +7,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -35,14 +35,16 @@ class EndTime(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gener
 
     name = "time|duration"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:  # noqa: ANN401 - click's
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
         """Read it."""
         now = SystemClock().now()
         try:
-            found = datetime.fromisoformat(value)
+            found = datetime.fromisoformat(str(value))
         except ValueError:
             try:
-                return now + parse_duration(value)
+                return now + parse_duration(str(value))
             except (ValueError, OverflowError):
                 self.fail(
                     f"{value!r} is neither a time such as 2026-12-01T08:00Z nor a duration such "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -33,7 +33,9 @@ class CorrelationId(click.ParamType):  # type: ignore[type-arg,unused-ignore]  #
 
     name = "id"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:  # noqa: ANN401 - click's signature
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
         """Check the id."""
         if not _CORRELATION_ID.fullmatch(str(value)):
             self.fail(f"{value!r} is not 1 to 64 of A-Z a-z 0-9 . _ -", param, ctx)

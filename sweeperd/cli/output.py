@@ -5,23 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
 
-import structlog
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sweeperd.cli.terminal import safe
 from sweeperd.config.models import SweepConfig
 from sweeperd.daemon.run_record import log_run
+from sweeperd.log.event import Event, Listener, emit
+from sweeperd.log.run_events import Waiting
 from sweeperd.sweep.guards.hold_file import Hold, Holds
-from sweeperd.sweep.guards.told import hold_fields, release_command
-from sweeperd.sweep.outcome.report import Listener, Report
-
-_QUIET: Final = frozenset({"batch", "waiting"})
-_WARNINGS: Final = frozenset(
-    {"sweep_throttled", "sweep_held", "row_skipped", "database_lost", "warning", "strategy_changed"}
-)
+from sweeperd.sweep.guards.told import hold_event, release_command
+from sweeperd.sweep.outcome.report import Report
 
 
 @contextmanager
@@ -32,11 +27,11 @@ def shown(report: Report, holds: Holds, sweep: SweepConfig, *, as_json: bool) ->
         with _live(report, terminal) as listener:
             yield listener
     else:
-        yield _logged
+        yield emit
     hold = holds.find(sweep) if report.outcome == "held" else None
     log_run(report)
     if hold is not None:
-        structlog.get_logger().warning("sweep_held", **hold_fields(hold))
+        emit(hold_event(hold, sweep.name))
     if not as_json:
         _summary(report, hold)
 
@@ -47,24 +42,16 @@ def _live(report: Report, console: Console) -> Iterator[Listener]:
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(f"{report.sweep}: looking")
 
-        def listen(event: str, **fields: Any) -> None:  # noqa: ANN401 - any field
+        def listen(event: Event) -> None:
             seconds = progress.tasks[0].elapsed or 0.0
             rate = report.deleted_count / seconds if seconds else 0.0
             text = f"{report.sweep}: {report.deleted_count:,} rows, {rate:,.0f}/s"
-            if event == "waiting":
-                text += f", waits: {fields['reason']}"
+            if isinstance(event, Waiting):
+                text += f", waits: {event.reason}"
             progress.update(task, description=safe(text))
-            if event not in _QUIET:
-                _logged(event, **fields)
+            emit(event)
 
         yield listen
-
-
-def _logged(event: str, **fields: Any) -> None:  # noqa: ANN401 - any field
-    if event in _QUIET:
-        return
-    log = structlog.get_logger()
-    (log.warning if event in _WARNINGS else log.info)(event, **fields)
 
 
 def _summary(report: Report, hold: Hold | None) -> None:
@@ -73,15 +60,15 @@ def _summary(report: Report, hold: Hold | None) -> None:
     colour = {"drained": "green", "failed": "red", "held": "red"}.get(str(report.outcome), "yellow")
     console.print(f"[bold]{report.sweep}[/]: [{colour}]{report.outcome}[/]", end="")
     if report.expired_count is not None:
-        _print(console, f", {report.reason}")
+        _print(console, f", {report.end_reason}")
     else:
         _print(
             console,
             f", {report.deleted_count} rows deleted, {report.skipped_count} skipped, "
             f"{report.batches} batches, {report.duration_seconds:.1f} s",
         )
-        if report.reason:
-            _print(console, f"  {report.reason}")
+        if report.end_reason:
+            _print(console, f"  {report.end_reason}")
     if report.cutoff_time:
         _print(console, f"  cutoff {report.cutoff_time:%Y-%m-%d %H:%M:%S} UTC")
     for line in [*report.plan, *report.warnings]:

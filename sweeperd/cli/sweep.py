@@ -7,7 +7,6 @@ import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import click
 
@@ -29,15 +28,14 @@ from sweeperd.log.setup import configure, run_context
 from sweeperd.postgres.connect import Database
 from sweeperd.sweep.guards.hold_file import Holds
 from sweeperd.sweep.once import run_once
+from sweeperd.sweep.options import RunOptions
+from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import ARCHIVES, Runner
 
-# what the guards compare with; cursors stay the daemon's own
-_GUARDS: Final = ("guard", "drained")
-
 
 @dataclass(frozen=True)
-class Request:
+class SweepOptions:
     """What the operator asked for beside the names."""
 
     dry_run: bool
@@ -76,16 +74,18 @@ def sweep(
     configure(config.daemon.log_level, config.daemon.log_format)
     become_owner_of(config.daemon.state_dir)
     refuse_exposed(config.daemon.state_dir)
-    request = Request(
+    asked = SweepOptions(
         dry_run, max_rows, correlation_id, as_json, config.daemon.state_dir / ARCHIVES
     )
-    reports = asyncio.run(_sweep_all(config, sweeps, request))
+    reports = asyncio.run(_sweep_all(config, sweeps, asked))
     if as_json:
-        click.echo(safe_json([redacted(report.as_dict()) for report in reports], indent=2))
+        click.echo(safe_json([redacted(report.as_json()) for report in reports], indent=2))
     sys.exit(_exit_code(reports))
 
 
-async def _sweep_all(config: Config, sweeps: list[SweepConfig], request: Request) -> list[Report]:
+async def _sweep_all(
+    config: Config, sweeps: list[SweepConfig], asked: SweepOptions
+) -> list[Report]:
     """Run one sweep after the other; one that fails does not stop the others."""
     databases = {name: Database(database) for name, database in config.databases.items()}
     past = Past.of(config)
@@ -94,11 +94,11 @@ async def _sweep_all(config: Config, sweeps: list[SweepConfig], request: Request
         hangup = asyncio.ensure_future(_stop_on_hangup(signals))
         try:
             for one in sweeps:
-                report = Report(one.name, request.correlation_id or str(uuid.uuid4()))
+                report = Report(one.name, asked.correlation_id or str(uuid.uuid4()))
                 report.memory = past.memory(one.name)
                 reports.append(report)
                 with run_context(one.name, report.correlation_id):
-                    await _sweep_one(one, databases[one.database], report, (request, past), signals)
+                    await _sweep_one(one, databases[one.database], report, (asked, past), signals)
         finally:
             hangup.cancel()
     return reports
@@ -114,15 +114,21 @@ async def _sweep_one(
     one: SweepConfig,
     database: Database,
     report: Report,
-    asked: tuple[Request, Past],
+    given: tuple[SweepOptions, Past],
     signals: Signals,
 ) -> None:
-    request, past = asked
+    asked, past = given
     if signals.stop.is_set():
         report.finish("stopped", "asked to stop")
         return
     released = past.holds.released(one.name)
-    with shown(report, past.holds, one, as_json=request.as_json) as listener:
+    options = RunOptions(
+        stop=signals.stop,
+        max_rows=asked.max_rows,
+        released=released.kinds if released is not None else (),
+        dry_run=asked.dry_run,
+    )
+    with shown(report, past.holds, one, as_json=asked.as_json) as listener:
         work = asyncio.ensure_future(
             run_once(
                 Runner(
@@ -130,16 +136,13 @@ async def _sweep_one(
                     database,
                     SystemClock(),
                     listener=listener,
-                    archives=request.archives,
+                    archives=asked.archives,
                     holds=past.holds,
                 ),
                 report,
+                options,
                 timeout=one.timeout.total_seconds(),
-                stop=signals.stop,
                 clock=SystemClock(),
-                max_rows=request.max_rows,
-                released=released.kinds if released is not None else (),
-                dry_run=request.dry_run,
             )
         )
         force = asyncio.ensure_future(signals.force.wait())
@@ -153,7 +156,7 @@ async def _sweep_one(
             report.finish("stopped", "asked twice to stop: the statement was cancelled")
     # a daemon keeps what its own next run compares with, and passes the release then; state that
     # cannot be read stays so until a daemon has put it aside
-    passed = report.cutoff_time is not None and report.outcome != "held" and not request.dry_run
+    passed = report.cutoff_time is not None and report.outcome != "held" and not asked.dry_run
     is_damaged = past.loaded.unusable is not None or one.name in past.loaded.damaged
     if released is not None and passed and not past.has_daemon and not is_damaged:
         past.holds.forget_release(one.name)
@@ -181,12 +184,10 @@ class Past:
         put_in_force(holds, loaded, config.sweeps)
         return cls(loaded, holds, running_pid(state_dir) is not None)
 
-    def memory(self, name: str) -> dict[str, object]:
-        """Return what the guards compare the next run of a sweep with."""
+    def memory(self, name: str) -> SweepMemory:
+        """Return what the guards compare the next run with; cursors stay the daemon's own."""
         record = self.loaded.records.get(name)
-        if record is None:
-            return {}
-        return {key: record.memory[key] for key in _GUARDS if key in record.memory}
+        return record.memory.for_guards() if record is not None else SweepMemory()
 
 
 def _exit_code(reports: list[Report]) -> int:

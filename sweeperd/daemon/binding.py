@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 from sweeperd.daemon.schedule import Timetable
 
 if TYPE_CHECKING:
-    import asyncio
-
     from sweeperd.config.models import SweepConfig
     from sweeperd.daemon.reachability import Outage
     from sweeperd.daemon.state.record import SweepRecord
-    from sweeperd.sweep.outcome.report import Listener, Report
+    from sweeperd.log.event import Listener
+    from sweeperd.sweep.options import RunOptions
+    from sweeperd.sweep.outcome.report import Report
 
 
 class RunSweep(Protocol):
@@ -23,12 +23,10 @@ class RunSweep(Protocol):
         self,
         sweep: SweepConfig,
         report: Report,
-        *,
-        stop: asyncio.Event,
-        released: tuple[str, ...],
+        options: RunOptions,
         listener: Listener,
     ) -> None:
-        """Run; ``stop`` ends it at the batch's edge."""
+        """Run, as asked for."""
 
 
 class Records(Protocol):
@@ -45,7 +43,7 @@ class Records(Protocol):
 
 
 @dataclass(frozen=True)
-class Binding:
+class SweepSpec:
     """What a sweep needs of the configuration in force; a reload replaces it whole.
 
     Attributes:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-import structlog
-
 from sweeperd.config.order import predecessors
-from sweeperd.daemon.binding import Binding
+from sweeperd.daemon.binding import SweepSpec
 from sweeperd.daemon.reachability import Outage
 from sweeperd.daemon.supervisor import OVERTIME_SECONDS, Supervisor
+from sweeperd.log.event import emit
+from sweeperd.log.events import SweepLoopDied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 # a status is one line
 _NAMES_SHOWN = 3
 
-log = structlog.stdlib.get_logger()
 
-
-class Link(Protocol):
+class DatabaseHandle(Protocol):
     """One database as the fleet uses it."""
 
     @property
@@ -51,13 +49,13 @@ class Changes:
 @dataclass(frozen=True)
 class _Database:
     config: DatabaseConfig
-    link: Link
+    link: DatabaseHandle
     outage: Outage
 
 
 @dataclass(frozen=True)
 class _Member:
-    binding: Binding
+    binding: SweepSpec
     supervisor: Supervisor
     task: asyncio.Task[None]
 
@@ -75,7 +73,7 @@ class Fleet:
 
     def __init__(
         self,
-        connect: Callable[[DatabaseConfig], Link],
+        connect: Callable[[DatabaseConfig], DatabaseHandle],
         records: Records,
         holds: Holds,
         clock: Clock,
@@ -105,7 +103,7 @@ class Fleet:
         first = predecessors(wanted.values())
         for name, sweep in wanted.items():
             database = self._databases[sweep.database]
-            binding = Binding(sweep, database.link.run, database.outage, first[name])
+            binding = SweepSpec(sweep, database.link.run, database.outage, first[name])
             member = self._members.get(name)
             if member is None or member.task.done():
                 self._start(binding)
@@ -127,7 +125,7 @@ class Fleet:
             if changed or member.supervisor.is_held:
                 member.supervisor.look_at_hold()
 
-    def ailments(self, at: float) -> list[str]:
+    def health_problems(self, at: float) -> list[str]:
         """Return why the watchdog must not be told that all is well.
 
         Args:
@@ -194,7 +192,7 @@ class Fleet:
             self._closing.add(closing)  # the event loop itself does not keep a task
             closing.add_done_callback(self._closing.discard)
 
-    def _start(self, binding: Binding) -> None:
+    def _start(self, binding: SweepSpec) -> None:
         """Start a loop; a removed one of that name must have ended before."""
         name = binding.sweep.name
         supervisor = Supervisor(
@@ -221,7 +219,7 @@ class Fleet:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             name = task.get_name().removeprefix("sweep ")
-            log.error("sweep_loop_died", sweep=name, error=repr(error), exc_info=error)
+            emit(SweepLoopDied(name, repr(error)), error=error)
 
     def _busy(self, name: str) -> bool:
         """Tell whether those that come after a sweep must wait for it."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
+from sweeperd.log.event import emit
+from sweeperd.log.events import SweepWaits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-log = structlog.stdlib.get_logger()
 
 
 class Turn:
@@ -40,7 +39,6 @@ class Turn:
             self._since, self._told = None, []
             return False
         if waits_for != self._told:
-            reason = f"{', '.join(waits_for)} goes first"
-            log.info("sweep_waits", sweep=self._sweep, reason=reason)
+            emit(SweepWaits(self._sweep, f"{', '.join(waits_for)} must finish first"))
         self._since, self._told = since, waits_for
         return True

@@ -6,9 +6,9 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
-import structlog
-
 from sweeperd.errors import SweeperdError
+from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost, ProbeFailed
+from sweeperd.log.event import emit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 # An owed run must start within 30 s of the database's return; this leaves room for a slow login.
 _LONGEST_PAUSE = 20.0
 _FIRST_PAUSE = 0.5
-
-log = structlog.stdlib.get_logger()
 
 
 class Outage:
@@ -61,7 +59,7 @@ class Outage:
         if self.away:
             return
         self.reason = reason
-        log.error("database_lost", database=self._database, reason=reason)
+        emit(DatabaseLost(self._database, reason))
         if self._prober is None or self._prober.done():
             self._prober = asyncio.create_task(self._ask(), name=f"probe {self._database}")
         self._on_change()
@@ -71,7 +69,7 @@ class Outage:
         if not self.away:
             return
         self.reason = None
-        log.info("database_back", database=self._database)
+        emit(DatabaseBack(self._database))
         self._on_change()
 
     def confirm(self) -> None:
@@ -101,6 +99,6 @@ class Outage:
             except (SweeperdError, OSError) as error:
                 self.reason = str(error)
             except Exception as error:  # noqa: BLE001 - the probe must outlive whatever it meets
-                log.debug("database_lost", database=self._database, reason=repr(error))
+                emit(ProbeFailed(self._database, repr(error)))
             else:
                 self.find()

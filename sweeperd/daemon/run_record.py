@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import structlog
-
 from sweeperd.daemon.state.record import HISTORY_LENGTH, SweepRecord
 from sweeperd.errors import EXIT_UNAVAILABLE
+from sweeperd.log.event import emit
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sweeperd.sweep.outcome.report import Report
-
-log = structlog.stdlib.get_logger()
 
 
 def did_not_happen(report: Report) -> bool:
@@ -25,13 +22,7 @@ def did_not_happen(report: Report) -> bool:
 
 def log_run(report: Report) -> None:
     """Log exactly one of sweep_ran, sweep_timed_out and sweep_failed."""
-    fields = report.as_dict()
-    if report.outcome == "failed" or report.outcome is None:
-        log.error("sweep_failed", **fields)
-    elif report.outcome == "timed_out":
-        log.warning("sweep_timed_out", **fields)
-    else:
-        log.info("sweep_ran", **fields)
+    emit(report.ended())
 
 
 def recorded(record: SweepRecord, report: Report, started: datetime) -> SweepRecord:
@@ -42,7 +33,7 @@ def recorded(record: SweepRecord, report: Report, started: datetime) -> SweepRec
         report: What it did.
         started: Wall time of its start.
     """
-    entry = {"started_at": started.isoformat(), **report.as_dict()}
+    entry = {"started_at": started.isoformat(), **report.as_json()}
     return replace(
         record,
         last_outcome=report.outcome or "failed",
@@ -51,6 +42,7 @@ def recorded(record: SweepRecord, report: Report, started: datetime) -> SweepRec
         memory=report.memory,
         held=None,
         held_by=None,
+        held_kinds=(),
         history=(*record.history, entry)[-HISTORY_LENGTH:],
     )
 

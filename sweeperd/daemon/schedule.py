@@ -34,7 +34,7 @@ class WallWindow(Protocol):
 
 
 @dataclass(frozen=True)
-class Moment:
+class ClockReading:
     """One instant on both clocks.
 
     Attributes:
@@ -46,7 +46,7 @@ class Moment:
     elapsed: float
 
     @classmethod
-    def of(cls, clock: Clock) -> Moment:
+    def of(cls, clock: Clock) -> ClockReading:
         """Read both clocks."""
         return cls(clock.now(), clock.elapsed())
 
@@ -119,7 +119,7 @@ class Progress:
 
 
 def restored(
-    now: Moment,
+    now: ClockReading,
     last_start: datetime | None,
     *,
     left_over: bool,
@@ -145,7 +145,7 @@ def restored(
     return Progress(since=now.elapsed, anchor=start, resume=start if left_over else None)
 
 
-def due(timetable: Timetable, progress: Progress, now: Moment, *, share: float = 0.0) -> Due:
+def due(timetable: Timetable, progress: Progress, now: ClockReading, *, share: float = 0.0) -> Due:
     """Return the next start.
 
     Args:
@@ -167,7 +167,7 @@ def due(timetable: Timetable, progress: Progress, now: Moment, *, share: float =
     return _inside(timetable, wanted, now, delay)
 
 
-def _inside(timetable: Timetable, wanted: Due, now: Moment, delay: float) -> Due:
+def _inside(timetable: Timetable, wanted: Due, now: ClockReading, delay: float) -> Due:
     """Move a start into the window, then by its random delay unless that leads out again."""
     window = timetable.window
     if window is None:
@@ -181,7 +181,7 @@ def _inside(timetable: Timetable, wanted: Due, now: Moment, delay: float) -> Due
     return replace(wanted, elapsed=start)
 
 
-def _open_from(window: WallWindow, elapsed: float, now: Moment) -> float:
+def _open_from(window: WallWindow, elapsed: float, now: ClockReading) -> float:
     wall = now.at(elapsed)
     if window.contains(wall):
         return elapsed

@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import structlog
 
 from sweeperd import __version__
 from sweeperd.config.files.loading import load_config
@@ -26,6 +24,18 @@ from sweeperd.host.owner import become_owner_of
 from sweeperd.host.permissions import refuse_exposed
 from sweeperd.host.signals import handled_signals
 from sweeperd.host.systemd import connected_notifier, watchdog_interval
+from sweeperd.log.daemon_events import (
+    ConfigExposed,
+    ConfigNeedsRestart,
+    ConfigRejected,
+    ConfigReloaded,
+    DaemonForced,
+    DaemonStarted,
+    DaemonStopping,
+    EventLoopBlocked,
+    WatchdogSilent,
+)
+from sweeperd.log.event import emit
 from sweeperd.log.setup import configure
 from sweeperd.postgres.connect import Database
 from sweeperd.sweep.guards.hold_file import Holds
@@ -37,10 +47,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
-    from sweeperd.daemon.fleet import Link
+    from sweeperd.daemon.fleet import DatabaseHandle
     from sweeperd.host.clock import Clock
     from sweeperd.host.signals import Signals
-    from sweeperd.sweep.outcome.report import Listener, Report
+    from sweeperd.log.event import Listener
+    from sweeperd.sweep.options import RunOptions
+    from sweeperd.sweep.outcome.report import Report
 
 # how often health is looked at without a watchdog, and holds always; seconds
 _HEALTH_SECONDS = 15.0
@@ -53,11 +65,9 @@ _EXTENSION_SECONDS = 10.0
 # keys of [daemon] that are read at startup only
 _RESTART_KEYS = ("state_dir", "socket", "metrics_listen", "metrics_textfile")
 
-log = structlog.stdlib.get_logger()
-
 
 @dataclass(frozen=True)
-class Engine:
+class ConnectedDatabase:
     """One database with the runner on it."""
 
     database: Database
@@ -74,9 +84,7 @@ class Engine:
         self,
         sweep: SweepConfig,
         report: Report,
-        *,
-        stop: asyncio.Event,
-        released: tuple[str, ...],
+        options: RunOptions,
         listener: Listener,
     ) -> None:
         """Run a sweep once, within its timeout."""
@@ -90,15 +98,14 @@ class Engine:
                 holds=self.holds,
             ),
             report,
+            options,
             timeout=sweep.timeout.total_seconds(),
-            stop=stop,
             clock=self.clock,
-            released=released,
         )
 
 
 def _tell_of_blocked_loop(seconds: float, stack: str) -> None:
-    log.error("event_loop_blocked", seconds=round(seconds, 1), stack=stack)
+    emit(EventLoopBlocked(round(seconds, 1), stack))
 
 
 class Daemon:
@@ -117,18 +124,18 @@ class Daemon:
         clock: Clock,
         *,
         environ: Mapping[str, str] = os.environ,
-        connect: Callable[[DatabaseConfig], Link] | None = None,
+        connect: Callable[[DatabaseConfig], DatabaseHandle] | None = None,
     ) -> None:
         self._path = path
         self._clock = clock
         self._environ = environ
-        self._connect = connect or self._engine
+        self._connect = connect or self._connected
         self._rejected: str | None = None
         self._shown = ""
 
-    def _engine(self, settings: DatabaseConfig) -> Engine:
+    def _connected(self, settings: DatabaseConfig) -> ConnectedDatabase:
         archives = self._config.daemon.state_dir / ARCHIVES
-        return Engine(Database(settings), self._clock, archives, self._holds)
+        return ConnectedDatabase(Database(settings), self._clock, archives, self._holds)
 
     async def serve(self) -> None:
         """Run until SIGTERM or SIGINT.
@@ -161,10 +168,7 @@ class Daemon:
             self._connect, self._ledger, self._holds, self._clock, on_change=self._show
         )
         enabled = sum(sweep.enabled for sweep in config.sweeps.values())
-        log.info(
-            "daemon_started", version=__version__, pid=os.getpid(), sweeps=enabled,
-            config=str(self._path),
-        )  # fmt: skip
+        emit(DaemonStarted(__version__, os.getpid(), enabled, str(self._path)))
         self._warn_of(config)
         self._fleet.apply(config)
         self._notifier.ready(self._status())
@@ -175,9 +179,9 @@ class Daemon:
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("stop", signals.stop.wait()),
-                ("watchdog", self._beat()),
+                ("watchdog", self._feed_watchdog()),
                 ("holds", self._look_at_holds()),
-                ("reload", self._reload_when_wished(signals)),
+                ("reload", self._reload_when_requested(signals)),
                 ("state", self._ledger.write_behind()),
             )
         ]
@@ -193,7 +197,7 @@ class Daemon:
     async def _shutdown(self, signals: Signals) -> None:
         """End every run at the batch's edge; what takes too long is cancelled."""
         self._notifier.stopping("ending at the batch's edge")
-        log.info("daemon_stopping", reason="asked to stop" if signals.stop.is_set() else "a defect")
+        emit(DaemonStopping("asked to stop" if signals.stop.is_set() else "a defect"))
         self._fleet.stop()
         ending = asyncio.create_task(self._end_runs(signals))
         while not ending.done():
@@ -210,22 +214,22 @@ class Daemon:
         )
         if not ended.done():
             why = "a second signal" if forced.done() else f"no edge within {_EDGE_SECONDS:.0f} s"
-            log.warning("daemon_forced", reason=why)
+            emit(DaemonForced(why))
             self._fleet.cancel()
             await asyncio.wait({ended}, timeout=_CANCEL_SECONDS)
         forced.cancel()
         ended.cancel()
 
-    async def _beat(self) -> None:
+    async def _feed_watchdog(self) -> None:
         """Tell the watchdog that all is well, as long as it is."""
         interval = watchdog_interval(self._environ, os.getpid())
         silent: list[str] = []
         while True:
-            ailments = self._fleet.ailments(asyncio.get_running_loop().time())
-            if ailments and ailments != silent:
-                log.error("watchdog_silent", reason="; ".join(ailments))
-            silent = ailments
-            if interval is not None and not ailments:
+            health_problems = self._fleet.health_problems(asyncio.get_running_loop().time())
+            if health_problems and health_problems != silent:
+                emit(WatchdogSilent("; ".join(health_problems)))
+            silent = health_problems
+            if interval is not None and not health_problems:
                 self._notifier.watchdog()
             await self._clock.sleep(interval or _HEALTH_SECONDS)
 
@@ -234,7 +238,7 @@ class Daemon:
             self._fleet.look_at_holds()
             await self._clock.sleep(_HOLDS_SECONDS)
 
-    async def _reload_when_wished(self, signals: Signals) -> None:
+    async def _reload_when_requested(self, signals: Signals) -> None:
         while True:
             await signals.reloads.next()
             self._notifier.reloading()
@@ -259,19 +263,19 @@ class Daemon:
         self._config = config.model_copy(update={"daemon": config.daemon.model_copy(update=fixed)})
         configure(config.daemon.log_level, config.daemon.log_format)
         changes = self._fleet.apply(config)
-        log.info("config_reloaded", **asdict(changes))
+        emit(ConfigReloaded(changes.added, changes.changed, changes.removed))
         self._warn_of(config)
         if tried:
-            log.warning("config_needs_restart", keys=[f"daemon.{key}" for key in tried])
+            emit(ConfigNeedsRestart([f"daemon.{key}" for key in tried]))
 
     def _warn_of(self, config: Config) -> None:
         for reason in config.warnings:
-            log.warning("config_exposed", reason=reason)
+            emit(ConfigExposed(reason))
 
     def _reject(self, problems: list[str]) -> None:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         self._rejected = problems[0] + more
-        log.error("config_rejected", reason=self._rejected, problems=problems)
+        emit(ConfigRejected(self._rejected, problems))
 
     def _status(self) -> str:
         rejected = f"configuration rejected, the old one is in force: {self._rejected}"

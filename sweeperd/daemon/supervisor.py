@@ -6,23 +6,26 @@ import asyncio
 import random
 import uuid
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
-
-import structlog
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from sweeperd.daemon.precedence import Turn
 from sweeperd.daemon.run_record import did_not_happen, log_run, owed, recorded
-from sweeperd.daemon.schedule import Moment, due, restored
+from sweeperd.daemon.schedule import ClockReading, due, restored
 from sweeperd.errors import EXIT_UNAVAILABLE
+from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
+from sweeperd.log.event import Event, emit
+from sweeperd.log.events import SweepCrashed, SweepReleased, SweepScheduled, SweepStarted
 from sweeperd.log.setup import run_context
 from sweeperd.sweep.guards.hold_file import policy_of
-from sweeperd.sweep.guards.told import hold_fields
+from sweeperd.sweep.guards.told import hold_event
+from sweeperd.sweep.options import RunOptions
 from sweeperd.sweep.outcome.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sweeperd.daemon.binding import Binding, Records
+    from sweeperd.daemon.binding import Records, SweepSpec
     from sweeperd.daemon.reachability import Outage
     from sweeperd.daemon.schedule import Due, Progress
     from sweeperd.daemon.state.record import SweepRecord
@@ -36,13 +39,8 @@ _LONGEST_NAP = 60.0
 OVERTIME_SECONDS = 30.0
 # a hold is told when it changes, and then again after this time
 _REMINDER_SECONDS = 86_400.0
-# events of the runner that only a foreground command shows
-_UNLOGGED = frozenset({"batch", "waiting"})
-_WARNINGS = frozenset({"warning", "sweep_throttled", "sweep_held", "row_skipped", "vacuum_advised"})
 
 State = Literal["waiting", "running", "held", "away", "ended"]
-
-log = structlog.stdlib.get_logger()
 
 
 @dataclass
@@ -68,7 +66,7 @@ class Supervisor:
 
     def __init__(
         self,
-        binding: Binding,
+        binding: SweepSpec,
         records: Records,
         holds: Holds,
         clock: Clock,
@@ -78,7 +76,7 @@ class Supervisor:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.name = binding.sweep.name
-        self._binding: Binding | None = binding
+        self._binding: SweepSpec | None = binding
         self._records = records
         self._holds = holds
         self._hold: Hold | None = None
@@ -110,7 +108,7 @@ class Supervisor:
             else:
                 await self._run_once(self._binding)
 
-    def rebind(self, binding: Binding) -> None:
+    def rebind(self, binding: SweepSpec) -> None:
         """Use other settings from the next start on; a run under way keeps its own."""
         self._binding = binding
         self._announce()
@@ -155,7 +153,7 @@ class Supervisor:
             if told == hold and now - at < _REMINDER_SECONDS:
                 return
         self._hold_told = hold, now
-        log.warning("sweep_held", sweep=self.name, **hold_fields(hold))
+        emit(hold_event(hold, self.name))
 
     def _tell_release(self, former: Hold) -> None:
         """Log that the hold is gone, and run at once."""
@@ -164,7 +162,7 @@ class Supervisor:
         ended = former.has_ended(self._clock.now())
         user = released.by if released is not None else ""
         reason = f"{former.reason} (its end time has passed)" if ended else former.reason
-        log.info("sweep_released", sweep=self.name, reason=reason, user=user)
+        emit(SweepReleased(self.name, reason, user))
         self._progress = replace(self._progress, retry=True)
 
     def overdue(self, at: float) -> bool:
@@ -205,7 +203,7 @@ class Supervisor:
         if self._binding is None:
             return None
         timetable = self._binding.timetable
-        return due(timetable, self._progress, Moment.of(self._clock), share=self._share)
+        return due(timetable, self._progress, ClockReading.of(self._clock), share=self._share)
 
     @property
     def _record(self) -> SweepRecord:
@@ -214,17 +212,14 @@ class Supervisor:
     def _restored(self) -> Progress:
         record = self._record
         return restored(
-            Moment.of(self._clock),
+            ClockReading.of(self._clock),
             record.last_start,
             # no outcome: the process died in that run
             left_over=record.left_over or record.last_outcome is None,
             same_boot_start=record.started_elapsed if record.boot == self._clock.boot() else None,
         )
 
-    def _note(self, **changes: Any) -> None:  # noqa: ANN401 - the record's own fields
-        self._records.note(self.name, replace(self._record, **changes))
-
-    def _pause(self, binding: Binding) -> float:
+    def _pause(self, binding: SweepSpec) -> float:
         """Return the seconds until the next start; 0 for now."""
         found = self.next_start
         pause = found.elapsed - self._clock.elapsed() if found is not None else 0.0
@@ -250,28 +245,30 @@ class Supervisor:
         found = self.next_start
         if found is None or self._binding is None:
             return
-        moment = Moment.of(self._clock)
-        log.info(
-            "sweep_scheduled",
-            sweep=self.name,
-            interval_seconds=self._binding.interval_seconds,
-            next_run=moment.at(max(found.elapsed, moment.elapsed)).replace(microsecond=0),
-            first_run=found.first_run,
+        moment = ClockReading.of(self._clock)
+        emit(
+            SweepScheduled(
+                self.name,
+                interval_seconds=self._binding.interval_seconds,
+                next_run=moment.at(max(found.elapsed, moment.elapsed)).replace(microsecond=0),
+                first_run=found.first_run,
+            )
         )
         self._on_change()
 
-    def _advance(self, binding: Binding) -> None:
+    def _advance(self, binding: SweepSpec) -> None:
         self._progress = self._progress.started(self._clock.elapsed(), binding.timetable)
         self._share = self._draw()
 
-    async def _run_once(self, binding: Binding) -> None:
+    async def _run_once(self, binding: SweepSpec) -> None:
         """Run once and account for it, however it ends."""
         before, past = self._record, self._progress
-        now, released = Moment.of(self._clock), self._holds.released(self.name)
+        now, released = ClockReading.of(self._clock), self._holds.released(self.name)
         kinds = released.kinds if released is not None else ()
-        report = Report(self.name, str(uuid.uuid4()), memory=dict(before.memory))
+        report = Report(self.name, str(uuid.uuid4()), memory=before.memory.copy())
         self._advance(binding)
-        self._note(
+        record = replace(
+            before,
             last_start=now.wall,
             last_outcome=None,
             memory=report.memory,
@@ -279,16 +276,17 @@ class Supervisor:
             started_elapsed=now.elapsed,
             policy=policy_of(binding.sweep),
         )
+        self._records.note(self.name, record)
         with run_context(self.name, report.correlation_id):
-            log.info("sweep_started")
+            emit(SweepStarted(self.name, report.correlation_id))
             try:
                 await self._execute(binding, report, kinds)
             except asyncio.CancelledError:
                 report.finish("stopped", "its statement was cancelled")
                 raise
-            except Exception as error:  # one sweep's defect must not end the others
+            except Exception as error:  # noqa: BLE001 - one sweep's defect must not end the others
                 report.fail(f"unexpected {type(error).__name__}: {error}")
-                log.exception("sweep_crashed")
+                emit(SweepCrashed(self.name), error=error)
             finally:
                 self._running = None
                 self._settle(report, before, past, now)
@@ -298,18 +296,15 @@ class Supervisor:
                 self._judge(binding.outage, report)
                 self._on_change()
 
-    async def _execute(self, binding: Binding, report: Report, released: tuple[str, ...]) -> None:
+    async def _execute(self, binding: SweepSpec, report: Report, released: tuple[str, ...]) -> None:
         running = self._running = _Running(asyncio.Event(), report)
         self._on_change()
+        options = RunOptions(stop=running.stop, released=released)
+        await binding.run(binding.sweep, report, options, partial(self._hear, binding.outage))
 
-        def hear(event: str, **fields: Any) -> None:  # noqa: ANN401 - any field
-            self._hear(binding.outage, event, **fields)
-
-        await binding.run(
-            binding.sweep, report, stop=running.stop, released=released, listener=hear
-        )
-
-    def _settle(self, report: Report, before: SweepRecord, past: Progress, started: Moment) -> None:
+    def _settle(
+        self, report: Report, before: SweepRecord, past: Progress, started: ClockReading
+    ) -> None:
         """Log, record, and set the timetable after a run."""
         log_run(report)
         record = recorded(self._record, report, started.wall)
@@ -331,13 +326,12 @@ class Supervisor:
         elif report.cutoff_time is not None and not outage.away:
             outage.confirm()
 
-    def _hear(self, outage: Outage, event: str, **fields: Any) -> None:  # noqa: ANN401
+    def _hear(self, outage: Outage, event: Event) -> None:
         """Take an event of the run under way; it may have moved the memory on."""
         self._records.touch()
-        if event == "database_lost":
-            outage.lose(str(fields["reason"]))
-        elif event == "database_back":
+        if isinstance(event, DatabaseLost):
+            outage.lose(event.reason)  # tells it once, for all sweeps on the database
+        elif isinstance(event, DatabaseBack):
             outage.find()
-        elif event not in _UNLOGGED:
-            write = log.warning if event in _WARNINGS else log.info
-            write("sweep_warning" if event == "warning" else event, **fields)
+        else:
+            emit(event)

@@ -17,6 +17,7 @@ import asyncpg
 from sweeperd.demo import tables
 from sweeperd.demo.server import Server
 from sweeperd.demo.tables import DemoTable
+from sweeperd.postgres.transaction import Connection
 
 _PAUSE: Final = 0.002  # seconds between two writes of the application
 _STOP_SECONDS: Final = 20.0
@@ -119,7 +120,7 @@ class Stage:
         finally:
             await connection.close()
 
-    async def _tally(self, connection: Any, table: DemoTable) -> Tally:  # noqa: ANN401 - asyncpg
+    async def _tally(self, connection: Connection, table: DemoTable) -> Tally:
         runs, cutoffs = list(self.cutoffs), list(self.cutoffs.values())
         deleted = await connection.fetchval(tables.DELETED, table.name)
         left = await connection.fetchval(table.count)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
-class ReloadWishes:
+class ReloadRequests:
     """Reloads asked for; those that come while one runs become one more."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Signals:
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     force: asyncio.Event = field(default_factory=asyncio.Event)
-    reloads: ReloadWishes = field(default_factory=ReloadWishes)
+    reloads: ReloadRequests = field(default_factory=ReloadRequests)
 
     def end(self) -> None:
         """Note one more wish to end."""

@@ -1,155 +1,274 @@
-"""Each log event as a plain sentence: what ``journalctl -u sweeperd`` shows a person."""
+"""Events of a sweep: its schedule, its holds, its runs and how they end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
-Fields = Mapping[str, Any]
-Sentence = Callable[[Fields], str]
-
-
-def sentence(event: str, fields: Fields) -> str:
-    """Return the sentence of an event; an unknown one is shown as it is, with its fields."""
-    build = _SENTENCES.get(event)
-    if build is not None:
-        return build(fields)
-    rest = " ".join(f"{key}={value}" for key, value in fields.items() if value is not None)
-    return f"{event} {rest}".strip()
+from sweeperd.log.event import Event, because, counted
 
 
-def counted(number: object, noun: str) -> str:
-    """Return a number with its noun in the right form: ``1 row``, ``2 rows``."""
-    if number == 1:
-        return f"1 {noun}"
-    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
-    return f"{number or 0} {plural}"
+@dataclass(frozen=True)
+class SweepScheduled(Event):
+    """A sweep's loop began, or goes on with other settings.
+
+    Attributes:
+        sweep: Its name.
+        interval_seconds: From start to start.
+        next_run: When the next run starts.
+        first_run: Whether it never ran before.
+    """
+
+    name = "sweep_scheduled"
+    level = "info"
+
+    sweep: str
+    interval_seconds: float
+    next_run: datetime
+    first_run: bool
+
+    def sentence(self) -> str:
+        first = ", for the first time" if self.first_run else ""
+        return (
+            f"Sweep {self.sweep} runs every {self.interval_seconds} s, "
+            f"next at {self.next_run}{first}"
+        )
 
 
-def _because(fields: Fields, key: str = "reason") -> str:
-    return f": {fields[key]}" if fields.get(key) else ""
+@dataclass(frozen=True)
+class SweepStarted(Event):
+    """A run begins.
+
+    Attributes:
+        sweep: The sweep's name.
+        correlation_id: The run's id.
+    """
+
+    name = "sweep_started"
+    level = "info"
+
+    sweep: str
+    correlation_id: str
+
+    def sentence(self) -> str:
+        return f"Sweep {self.sweep} begins, run {self.correlation_id}"
 
 
-def _work(fields: Fields) -> str:
-    text = f"{counted(fields.get('deleted_count'), 'row')} deleted"
-    if fields.get("skipped_count"):
-        text += f", {fields['skipped_count']} skipped"
-    text += f" in {counted(fields.get('batches'), 'batch')}"
-    if fields.get("duration_seconds") is not None:
-        text += f", {fields['duration_seconds']} s"
-    return text
+@dataclass(frozen=True, kw_only=True)
+class RunEnded(Event):
+    """A run is over; each run has exactly one event of this kind.
+
+    Attributes:
+        sweep: The sweep's name.
+        correlation_id: The run's id.
+        cutoff_time: What it measured by, ISO 8601; None when it was not read.
+        outcome: How it ended.
+        strategy: index, heap, or both joined by "+"; None when none was chosen.
+        strategy_reason: Why, or for how many leaves.
+        deleted_count: Rows deleted and committed.
+        skipped_count: Expired rows that were left.
+        batches: Batches committed.
+        duration_seconds: Wall duration.
+        end_reason: Why it ended so, as a sentence; None where the outcome says it all.
+        expired_count: Expired rows that a dry run counted.
+        partitions: Leaves that were detached or dropped whole.
+        warnings: What the operator should know.
+        error: What failed.
+    """
+
+    sweep: str
+    correlation_id: str
+    cutoff_time: str | None
+    outcome: str | None
+    strategy: str | None
+    deleted_count: int
+    skipped_count: int
+    batches: int
+    duration_seconds: float
+    end_reason: str | None
+    strategy_reason: str | None = None
+    expired_count: int | None = None
+    partitions: Sequence[str] | None = None
+    warnings: Sequence[str] | None = None
+    error: str | None = None
+
+    def work(self) -> str:
+        """Return what the run did, as a part of its sentence."""
+        text = f"{counted(self.deleted_count, 'row')} deleted"
+        if self.skipped_count:
+            text += f", {self.skipped_count} skipped"
+        text += f" in {counted(self.batches, 'batch')}"
+        return text if self.duration_seconds is None else f"{text}, {self.duration_seconds} s"
 
 
-def _ran(fields: Fields) -> str:
-    text = f"Sweep {fields.get('sweep')} {fields.get('outcome')}: {_work(fields)}"
-    if fields.get("cutoff_time"):
-        text += f", cutoff {fields['cutoff_time']}"
-    quiet = fields.get("outcome") == "drained"
-    return text if quiet or not fields.get("reason") else f"{text} ({fields['reason']})"
+@dataclass(frozen=True, kw_only=True)
+class SweepRan(RunEnded):
+    """A run ended by itself, or was ended in order."""
+
+    name = "sweep_ran"
+    level = "info"
+
+    def sentence(self) -> str:
+        if self.expired_count is not None:
+            return f"Sweep {self.sweep} deleted nothing, {self.end_reason}"
+        text = f"Sweep {self.sweep} {self.outcome}: {self.work()}"
+        if self.cutoff_time:
+            text += f", cutoff {self.cutoff_time}"
+        return f"{text} ({self.end_reason})" if self.end_reason else text
 
 
-def _timed_out(fields: Fields) -> str:
-    return f"Sweep {fields.get('sweep')} ran into its timeout: {_work(fields)}; it goes on later"
+@dataclass(frozen=True, kw_only=True)
+class SweepTimedOut(RunEnded):
+    """A run was ended by its timeout; what it left is taken up later."""
+
+    name = "sweep_timed_out"
+    level = "warning"
+
+    def sentence(self) -> str:
+        return f"Sweep {self.sweep} ran into its timeout: {self.work()}; it goes on later"
 
 
-def _failed(fields: Fields) -> str:
-    why = fields.get("error") or fields.get("reason") or "no reason known"
-    return f"Sweep {fields.get('sweep')} failed: {why} ({_work(fields)})"
+@dataclass(frozen=True, kw_only=True)
+class SweepFailed(RunEnded):
+    """A run could not do its work."""
+
+    name = "sweep_failed"
+    level = "error"
+
+    def sentence(self) -> str:
+        why = self.error or self.end_reason or "no reason known"
+        return f"Sweep {self.sweep} failed: {why} ({self.work()})"
 
 
-def _scheduled(fields: Fields) -> str:
-    first = ", for the first time" if fields.get("first_run") else ""
-    return (
-        f"Sweep {fields.get('sweep')} runs every {fields.get('interval_seconds')} s, "
-        f"next at {fields.get('next_run')}{first}"
-    )
+@dataclass(frozen=True)
+class SweepThrottled(Event):
+    """A run waits because the server is unwell or busy with others.
+
+    Attributes:
+        sweep: The sweep's name.
+        reason: Why.
+        seconds: How long the first wait is.
+    """
+
+    name = "sweep_throttled"
+    level = "warning"
+
+    sweep: str
+    reason: str
+    seconds: float
+
+    def sentence(self) -> str:
+        return f"Sweep {self.sweep} waits{because(self.reason)}"
 
 
-def _started(fields: Fields) -> str:
-    return f"Sweep {fields.get('sweep')} begins, run {fields.get('correlation_id')}"
+@dataclass(frozen=True)
+class SweepWaits(Event):
+    """A run that is due waits for other sweeps.
+
+    Attributes:
+        sweep: The sweep's name.
+        reason: Which, or for what.
+    """
+
+    name = "sweep_waits"
+    level = "info"
+
+    sweep: str
+    reason: str
+
+    def sentence(self) -> str:
+        return f"Sweep {self.sweep} is waiting{because(self.reason)}"
 
 
-def _held(fields: Fields) -> str:
-    text = f"Sweep {fields.get('sweep')} is held, nothing is deleted{_because(fields)}"
-    for key, words in (("by", "set by"), ("since", "since"), ("until", "until")):
-        if fields.get(key):
-            text += f", {words} {fields[key]}"
-    if fields.get("key"):
-        text += f"; the key {fields['key']} tunes this guard"
-    return f"{text}; to release it: {fields['release']}" if fields.get("release") else text
+@dataclass(frozen=True)
+class SweepHeld(Event):
+    """A hold is in force: nothing is deleted.
+
+    Attributes:
+        sweep: The sweep's name.
+        reason: Why.
+        by: Who set it; None when nobody said.
+        since: When it was set.
+        until: When it ends by itself.
+        key: The configuration keys that tune the guard which set it.
+        release: The command that removes it.
+    """
+
+    name = "sweep_held"
+    level = "warning"
+
+    sweep: str
+    reason: str
+    by: str | None
+    since: str | None
+    until: str | None
+    key: str | None
+    release: str
+
+    def sentence(self) -> str:
+        text = f"Sweep {self.sweep} is held, nothing is deleted{because(self.reason)}"
+        for words, value in (("set by", self.by), ("since", self.since), ("until", self.until)):
+            if value:
+                text += f", {words} {value}"
+        if self.key:
+            text += f"; the key {self.key} tunes this guard"
+        return f"{text}; to release it: {self.release}" if self.release else text
 
 
-def _daemon_started(fields: Fields) -> str:
-    return f"sweeperd {fields.get('version')} runs with {counted(fields.get('sweeps'), 'sweep')}"
+@dataclass(frozen=True)
+class SweepReleased(Event):
+    """A hold was removed or has ended, or a run passes what a release allowed.
+
+    Attributes:
+        sweep: The sweep's name.
+        reason: What it was held for.
+        user: Who released it.
+    """
+
+    name = "sweep_released"
+    level = "info"
+
+    sweep: str
+    reason: str
+    user: str | None = None
+
+    def sentence(self) -> str:
+        by = f" by {self.user}" if self.user else ""
+        return f"Sweep {self.sweep} is released{by}{because(self.reason)}"
 
 
-def _reloaded(fields: Fields) -> str:
-    parts = [
-        f"{kind} {', '.join(fields[kind])}"
-        for kind in ("added", "changed", "removed")
-        if fields.get(kind)
-    ]
-    return f"Configuration reloaded: {'; '.join(parts) or 'no sweep changed'}"
+@dataclass(frozen=True)
+class SweepCrashed(Event):
+    """A run met a bug; the traceback is beside it.
+
+    Attributes:
+        sweep: The sweep's name.
+    """
+
+    name = "sweep_crashed"
+    level = "error"
+
+    sweep: str
+
+    def sentence(self) -> str:
+        return f"Sweep {self.sweep} failed because of a bug in sweeperd"
 
 
-def _needs_restart(fields: Fields) -> str:
-    keys = ", ".join(fields.get("keys") or ())
-    return f"Only a restart changes {keys}; the old value stays in force"
+@dataclass(frozen=True)
+class SweepLoopDied(Event):
+    """A sweep's loop met a bug and runs no more.
 
+    Attributes:
+        sweep: The sweep's name.
+        error: What it met.
+    """
 
-_SENTENCES: dict[str, Sentence] = {
-    "daemon_started": _daemon_started,
-    "daemon_stopping": lambda f: f"sweeperd stops{_because(f)}",
-    "daemon_forced": lambda f: f"Running statements are cancelled{_because(f)}",
-    "config_reloaded": _reloaded,
-    "config_rejected": lambda f: (
-        f"The new configuration is not used, the old one stays in force{_because(f)}"
-    ),
-    "config_exposed": lambda f: f"The configuration is exposed{_because(f)}",
-    "config_needs_restart": _needs_restart,
-    "sweep_scheduled": _scheduled,
-    "sweep_started": _started,
-    "sweep_ran": _ran,
-    "sweep_timed_out": _timed_out,
-    "sweep_failed": _failed,
-    "sweep_throttled": lambda f: f"Sweep {f.get('sweep')} waits{_because(f)}",
-    "sweep_waits": lambda f: f"Sweep {f.get('sweep')} waits its turn{_because(f)}",
-    "sweep_held": _held,
-    "sweep_released": lambda f: (
-        f"Sweep {f.get('sweep')} is released{' by ' + str(f['user']) if f.get('user') else ''}"
-        f"{_because(f)}"
-    ),
-    "sweep_crashed": lambda f: f"Sweep {f.get('sweep')} met a defect of sweeperd",
-    "sweep_loop_died": lambda f: f"The loop of sweep {f.get('sweep')} died{_because(f, 'error')}",
-    "row_skipped": lambda f: (
-        f"Sweep {f.get('sweep')} steps over a row"
-        f"{' ' + str(f['key']) if f.get('key') else ''}{_because(f)}"
-    ),
-    "sweep_warning": lambda f: f"Sweep {f.get('sweep')}{_because(f)}",
-    "strategy_changed": lambda f: (
-        f"Sweep {f.get('sweep')} goes on with {f.get('strategy')}{_because(f)}"
-    ),
-    "partition_detached": lambda f: f"Partition {f.get('partition')} is detached{_because(f)}",
-    "partition_dropped": lambda f: f"Partition {f.get('partition')} is dropped{_because(f)}",
-    "autovacuum_expected": lambda f: f"Autovacuum will come to {f.get('table')}{_because(f)}",
-    "vacuum_advised": lambda f: (
-        f"Autovacuum will not come to {f.get('table')}{_because(f)}; run {f.get('statement')}"
-    ),
-    "table_vacuumed": lambda f: (
-        f"Table {f.get('table')} was vacuumed in {f.get('seconds')} s, autovacuum would not "
-        f"come{_because(f)}"
-    ),
-    "database_lost": lambda f: f"Database {f.get('database')} is lost{_because(f)}",
-    "database_back": lambda f: f"Database {f.get('database')} is back",
-    "state_not_saved": lambda f: f"The state {f.get('path')} is not saved{_because(f, 'error')}",
-    "state_saved_again": lambda f: f"The state {f.get('path')} is saved again",
-    "state_set_aside": lambda f: (
-        f"The state {f.get('path')} cannot be used{_because(f)}; kept as {f.get('kept')}"
-    ),
-    "event_loop_blocked": lambda f: (
-        f"The event loop has been blocked for {f.get('seconds')} s by a bug in sweeperd; the field "
-        "stack says where"
-    ),
-    "watchdog_silent": lambda f: f"No word to the watchdog{_because(f)}",
-    "library_message": lambda f: f"{f.get('logger')}: {f.get('text')}",
-}
+    name = "sweep_loop_died"
+    level = "error"
+
+    sweep: str
+    error: str
+
+    def sentence(self) -> str:
+        return f"The loop of sweep {self.sweep} died{because(self.error)}"

@@ -11,8 +11,8 @@ from typing import Any, TextIO
 
 import structlog
 
-from sweeperd.log.events import sentence
-from sweeperd.log.safe_text import Event, one_line
+from sweeperd.log.safe_text import EventDict, one_line
+from sweeperd.log.sentence import sentence
 
 _journal: Any = None
 # without the extra "journal" its line form is used
@@ -33,7 +33,7 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
         return False
 
 
-def to_journal(_logger: object, _method: str, event: Event) -> str:
+def to_journal(_logger: object, _method: str, event: EventDict) -> str:
     """Send an event to the journal, or return it in the journal's line form, sd-daemon(3)."""
     level, name = event.pop("level", "info"), str(event.pop("event", ""))
     message = one_line(sentence(name, event))
@@ -44,7 +44,7 @@ def to_journal(_logger: object, _method: str, event: Event) -> str:
     return f"<{priority}>{message} [event={name}{' ' if rest else ''}{rest}]"
 
 
-def _sent(fields: dict[str, Any]) -> bool:
+def _sent(fields: dict[str, object]) -> bool:
     if _journal is None:
         return False
     try:
@@ -54,7 +54,7 @@ def _sent(fields: dict[str, Any]) -> bool:
     return True
 
 
-def _journal_fields(name: str, priority: int, message: str, event: Event) -> dict[str, Any]:
+def _journal_fields(name: str, priority: int, message: str, event: EventDict) -> dict[str, object]:
     fields = {
         _field_name(key): _field_text(value) for key, value in event.items() if value is not None
     }

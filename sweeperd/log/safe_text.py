@@ -46,8 +46,8 @@ _STEERING: Final = (
 _UNSAFE: Final = re.compile(f"[\x00-\x1f{_STEERING}]")
 _UNSAFE_IN_JSON: Final = re.compile(f"[{_STEERING}]")
 
-Event = MutableMapping[str, Any]
-Processor = Callable[[Any, str, Event], Any]
+EventDict = MutableMapping[str, Any]
+Processor = Callable[[Any, str, EventDict], Any]
 
 
 def bounded(text: str, limit: int = LONGEST_TEXT) -> str:
@@ -83,7 +83,7 @@ def safe_json(value: object, *, indent: int | None = None) -> str:
     return _UNSAFE_IN_JSON.sub(escaped, text)
 
 
-def redacted(fields: Mapping[str, Any]) -> dict[str, Any]:
+def redacted(fields: Mapping[str, object]) -> dict[str, object]:
     """Return fields with every text in them cut to size and without secrets."""
     return {
         key: _HIDDEN if key.lower() in _SECRET_KEYS else _each_text(value, _cut_and_redacted(key))
@@ -91,12 +91,12 @@ def redacted(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def redact_event(_logger: object, _method: str, event: Event) -> Event:
+def redact_event(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Cut every text of an event and hide the secrets in it."""
     return redacted(event)
 
 
-def escape_event(_logger: object, _method: str, event: Event) -> Event:
+def escape_event(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Keep every value of an event on one line, and a traceback on lines of its own."""
     return {
         key: _indented(value)
@@ -155,7 +155,7 @@ def _without_login(word: str) -> tuple[str, bool]:
     return word, False
 
 
-def _each_text(value: Any, change: Callable[[str], str]) -> Any:  # noqa: ANN401 - JSON's types
+def _each_text(value: object, change: Callable[[str], str]) -> object:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):

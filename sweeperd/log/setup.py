@@ -12,21 +12,21 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
-from typing import Any, Literal, TextIO, cast
+from typing import Literal, TextIO, cast
 
 import structlog
 
 from sweeperd.host.clock import SystemClock
+from sweeperd.log.event import Level
 from sweeperd.log.journal import PRIORITIES, is_journal, to_journal
 from sweeperd.log.safe_text import (
-    Event,
+    EventDict,
     Processor,
     escape_event,
     redact_event,
     safe_json,
 )
 
-Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "console", "json", "journal"]
 
 _LEVELS = {name: getattr(logging, name.upper()) for name in PRIORITIES}
@@ -89,12 +89,12 @@ def _resolve(fmt: Format, stream: TextIO) -> str:
     return "console" if stream.isatty() else "json"
 
 
-def _plain(_logger: object, _method: str, event: Event) -> Event:
+def _plain(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Turn values into what JSON knows, before anything looks at their text."""
     return {key: _plain_value(value) for key, value in event.items()}
 
 
-def _plain_value(value: object) -> Any:  # noqa: ANN401 - JSON's own types
+def _plain_value(value: object) -> object:
     if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, datetime):
@@ -111,7 +111,7 @@ def _plain_value(value: object) -> Any:  # noqa: ANN401 - JSON's own types
 def _stamp(pattern: str | None) -> Processor:
     clock = SystemClock()
 
-    def stamp(_logger: object, _method: str, event: Event) -> Event:
+    def stamp(_logger: object, _method: str, event: EventDict) -> EventDict:
         now = clock.now()
         event["timestamp"] = (
             now.astimezone().strftime(pattern)
@@ -123,7 +123,7 @@ def _stamp(pattern: str | None) -> Processor:
     return stamp
 
 
-def _to_json(_logger: object, _method: str, event: Event) -> str:
+def _to_json(_logger: object, _method: str, event: EventDict) -> str:
     first = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
     return safe_json({**first, **event})
 

@@ -9,6 +9,7 @@ import asyncpg
 
 from sweeperd.errors import SweepError
 from sweeperd.postgres.names import column_readings, near, table_readings
+from sweeperd.postgres.records import one_row
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql.expired import quote
 from sweeperd.postgres.transaction import (
@@ -62,8 +63,7 @@ class Relation:
 
     ``pages`` and ``tuples`` are the last ANALYZE's, ``blocks`` is the size now. ``row_security``
     tells whether it applies to the role, ``policies_by_command`` whether a policy is for some
-    commands only. ``delete_rule`` is the name of a rule ON DELETE that fires. ``reactions`` counts
-    foreign keys and rules, so that a batch sees when one was added.
+    commands only. ``delete_rule`` is the name of a rule ON DELETE that fires.
     """
 
     oid: int
@@ -89,7 +89,6 @@ class Relation:
     statement_trigger: bool
     delete_rule: str | None
     policies_by_command: bool
-    reactions: int
 
     @property
     def shown(self) -> str:
@@ -147,7 +146,7 @@ def quote_if_needed(name: str) -> str:
 
 async def read_server(connection: Connection) -> Server:
     """Read the server's facts; what the role may not read is None."""
-    row = dict(await connection.fetchrow(sql_catalog.SERVER))
+    row = dict(await one_row(connection, sql_catalog.SERVER))
     identifier = await optional(connection, sql_catalog.SYSTEM_IDENTIFIER)
     timeline = None
     if not row["in_recovery"]:
@@ -287,7 +286,7 @@ async def sorts_as_time(connection: Connection, column: Column) -> bool:
         return True
     clause = ""
     if column.collation:
-        row = await connection.fetchrow(sql_catalog.COLLATION, column.collation)
+        row = await one_row(connection, sql_catalog.COLLATION, column.collation)
         clause = f" COLLATE {quote(row['schema'])}.{quote(row['name'])}"
     return bool(await connection.fetchval(sql_catalog.sorts_as_time(clause)))
 

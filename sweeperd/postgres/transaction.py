@@ -7,30 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import asyncpg
 
+from sweeperd.postgres.proof import Epoch, Proof
+from sweeperd.postgres.sql import batch as sql
 from sweeperd.postgres.sql.expired import quote
-from sweeperd.postgres.sql.literals import quote_literal
+from sweeperd.postgres.sql.literals import set_local
 from sweeperd.postgres.sql.rows import Statement
 from sweeperd.postgres.sqlstate import Fault, classify
 
-Connection = Any  # asyncpg ships no types
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+else:  # the class is generic in the stubs only
+    Connection = asyncpg.Connection
 
 COMMIT_BOUND: Final = 5.0  # seconds; below the 10 s in which a stop must end
 _ROLLBACK_BOUND: Final = 5.0
 _READ_TIMEOUT_MS: Final = 5_000
-# If this process is stopped in the middle of a batch, its locks go with the session.
 _IDLE_TIMEOUT_MS: Final = 10_000
 _TRANSACTION_TIMEOUT_VERSION: Final = 17
 # As text[]: the driver would look name[] up in the catalogues, under this very path.
 _SCHEMAS: Final = "SELECT pg_catalog.current_schemas(true)::pg_catalog.text[]"
-_FENCE: Final = "SELECT pg_catalog.pg_try_advisory_xact_lock($1::pg_catalog.int8)"
-_XID: Final = "SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text"
 _STATUS: Final = "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8)"
 # Only a superuser creates something in pg_catalog, and in pg_temp only this very session, where
 # nothing is looked for but relations and types that pg_catalog lacks.
@@ -51,6 +53,10 @@ class Frame:
             triggers know it.
         time_zone: What TimeZone is; None leaves the role's own.
         row_security: ``off`` raises where a policy would hide rows, ``on`` obeys the policies.
+        idle_timeout_ms: Longest time between two messages, milliseconds. If this process is
+            stopped in the middle of a batch, its locks go with the session.
+        transaction_timeout_ms: Longest transaction, milliseconds, where the server (17 and newer)
+            bounds it; 0 for any.
     """
 
     application_name: str = "sweeperd"
@@ -61,50 +67,65 @@ class Frame:
     search_path: tuple[str, ...] | None = None
     time_zone: str | None = None
     row_security: Literal["off", "on"] = "off"
+    idle_timeout_ms: int = _IDLE_TIMEOUT_MS
+    transaction_timeout_ms: int = 0
 
-    def begin(self, server_major: int) -> str:
-        """Return BEGIN and its settings; read-only defaults are left as they are."""
+    def begin(self, server_major: int, further: Mapping[str, str] | None = None) -> str:
+        """Return BEGIN and its settings; read-only defaults are left as they are.
+
+        What varies goes through set_config: of each text of a SET pg_stat_statements would keep an
+        entry. Timeouts hold from the next statement on.
+
+        Args:
+            server_major: The server's major version.
+            further: Other settings for this transaction.
+        """
         name = "".join(
             c for c in self.application_name if c.isascii() and (c.isalnum() or c in ":_-.")
         )
-        settings: dict[str, str | int] = {
-            "application_name": f"'{name[:63]}'",
-            "lock_timeout": self.lock_timeout_ms,
-            "statement_timeout": self.statement_timeout_ms,
-            "idle_in_transaction_session_timeout": _IDLE_TIMEOUT_MS,
-            "enable_tidscan": "on",
-            "row_security": self.row_security,
-        }
+        settings = [
+            ("application_name", name[:63]),
+            ("lock_timeout", str(self.lock_timeout_ms)),
+            ("statement_timeout", str(self.statement_timeout_ms)),
+            ("idle_in_transaction_session_timeout", str(self.idle_timeout_ms)),
+            ("enable_tidscan", "on"),
+            ("row_security", self.row_security),
+        ]
         if not self.synchronous:
-            settings["synchronous_commit"] = "local"
+            settings.append(("synchronous_commit", "local"))
         if server_major >= _TRANSACTION_TIMEOUT_VERSION:
-            settings["transaction_timeout"] = 0
+            # a timer that runs already is not set anew, but for one that was switched off
+            settings.append(("transaction_timeout", "0"))
+            settings.append(("transaction_timeout", str(self.transaction_timeout_ms)))
         if self.search_path is not None:
-            settings["search_path"] = _path(self.search_path)
+            settings.append(("search_path", _path(self.search_path)))
         if self.time_zone is not None:
-            settings["TimeZone"] = quote_literal(self.time_zone)
-        local = "".join(f"; SET LOCAL {name} = {value}" for name, value in settings.items())
+            settings.append(("TimeZone", self.time_zone))
+        settings += (further or {}).items()
+        local = ", ".join(set_local(name, value) for name, value in settings)
         access = " READ ONLY" if self.read_only else ""
-        return f"BEGIN ISOLATION LEVEL READ COMMITTED{access}{local}"
+        return f"BEGIN ISOLATION LEVEL READ COMMITTED{access}; SELECT {local}"
 
 
 class CommitUnknownError(Exception):
     """The answer to a COMMIT was lost.
 
     Attributes:
-        xid: The transaction's id, to ask ``pg_xact_status`` for; None when it wrote nothing.
+        proof: What was read last in the transaction; None when it certainly did not commit.
         cancelled: A cancellation came meanwhile; raise it after accounting.
     """
 
-    def __init__(self, xid: str | None, cause: BaseException, *, cancelled: bool = False) -> None:
+    def __init__(
+        self, proof: Proof | None, cause: BaseException, *, cancelled: bool = False
+    ) -> None:
         super().__init__(f"no answer to COMMIT: {cause}")
-        self.xid = xid
+        self.proof = proof
         self.cancelled = cancelled
 
 
-async def fetch(connection: Connection, statement: Statement) -> list[Any]:
+async def fetch(connection: Connection, statement: Statement) -> list[asyncpg.Record]:
     """Run a statement and return its rows."""
-    rows: list[Any] = await connection.fetch(statement.text, *statement.args)
+    rows: list[asyncpg.Record] = await connection.fetch(statement.text, *statement.args)
     return rows
 
 
@@ -151,8 +172,10 @@ async def _transaction(connection: Connection, frame: Frame) -> AsyncIterator[No
 
 async def set_search_path(connection: Connection, path: tuple[str, ...] | None) -> None:
     """Set search_path for the rest of a transaction; None is the role's own."""
-    value = "DEFAULT" if path is None else _path(path)
-    await connection.execute(f"SET LOCAL search_path TO {value}")
+    if path is None:
+        await connection.execute("SET LOCAL search_path TO DEFAULT")
+    else:
+        await connection.execute(f"SELECT {set_local('search_path', _path(path))}")
 
 
 async def own_search_path(connection: Connection) -> tuple[str, ...]:
@@ -165,7 +188,7 @@ async def own_search_path(connection: Connection) -> tuple[str, ...]:
 
 def _path(schemas: tuple[str, ...]) -> str:
     """Return the value of search_path; an empty one is written as an empty name."""
-    return ", ".join(map(quote, schemas)) or "''"
+    return ", ".join(map(quote, schemas)) or '""'
 
 
 @asynccontextmanager
@@ -192,11 +215,6 @@ def major_version(connection: Connection) -> int:
     return int(connection.get_server_version().major)
 
 
-async def try_fence(connection: Connection, key: int) -> bool:
-    """Take the lane's fence for this transaction, or return False."""
-    return bool(await connection.fetchval(_FENCE, key))
-
-
 def fence_key(*names: str) -> int:
     """Return the fence's key: a signed 64-bit hash of database, table, sweep and lane."""
     digest = hashlib.blake2b("\0".join(("sweeperd", *names)).encode(), digest_size=8).digest()
@@ -215,37 +233,18 @@ async def abort(connection: Connection) -> None:
         raise asyncio.CancelledError
 
 
-@dataclass(frozen=True)
-class Committed:
-    """A COMMIT that was answered.
-
-    Attributes:
-        cancelled: A cancellation came meanwhile; raise it after counting.
-        xid: The transaction's 64-bit id; None when it wrote nothing.
-    """
-
-    cancelled: bool
-    xid: int | None
-
-
-async def assigned_xid(connection: Connection) -> str | None:
-    """Return the id of the transaction under way; None when it wrote nothing so far."""
-    xid: str | None = await connection.fetchval(_XID)
-    return xid
-
-
-async def commit(connection: Connection, xid: str | None) -> Committed:
-    """Send COMMIT and wait for its answer.
+async def commit(connection: Connection, proof: Proof) -> bool:
+    """Send COMMIT and wait for its answer; tell whether a cancellation came meanwhile.
 
     Args:
         connection: In a transaction.
-        xid: Its id, if it wrote: to ask for its fate, should the answer be lost.
+        proof: What was read last in it, to ask for its fate, should the answer be lost.
 
     Raises:
         CommitUnknownError: The answer was lost.
-        asyncpg.PostgresError: The server refused (a deferred constraint, for one).
+        asyncpg.PostgresError: The server refused.
     """
-    answer = asyncio.ensure_future(connection.execute("COMMIT", timeout=COMMIT_BOUND))
+    answer = asyncio.ensure_future(connection.execute(sql.COMMIT, timeout=COMMIT_BOUND))
     cancelled = await settle(answer)
     try:
         tag = answer.result()
@@ -257,10 +256,10 @@ async def commit(connection: Connection, xid: str | None) -> Committed:
                 raise asyncio.CancelledError from error
             raise
         connection.terminate()
-        raise CommitUnknownError(xid, error, cancelled=cancelled) from error
+        raise CommitUnknownError(proof, error, cancelled=cancelled) from error
     if tag != "COMMIT":
         raise CommitUnknownError(None, RuntimeError(f"COMMIT answered {tag}"))
-    return Committed(cancelled, int(xid) if xid else None)
+    return cancelled
 
 
 async def settle(answer: asyncio.Future[Any]) -> bool:
@@ -280,3 +279,9 @@ async def transaction_status(connection: Connection, xid: str) -> str | None:
     """Return committed, aborted, in progress, or None when the server has forgotten."""
     status: str | None = await connection.fetchval(_STATUS, xid)
     return status
+
+
+async def read_epoch(connection: Connection) -> Epoch:
+    """Return between which crashes the transaction ids of this moment are given."""
+    row = (await connection.fetch(sql.EPOCH))[0]
+    return Epoch(row["started"], row["stats_reset"])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 
 from sweeperd.host.clock import Clock
+from sweeperd.sweep.options import RunOptions
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import Runner
 
@@ -13,13 +13,10 @@ from sweeperd.sweep.runner import Runner
 async def run_once(
     runner: Runner,
     report: Report,
+    options: RunOptions,
     *,
     timeout: float,  # noqa: ASYNC109 - it is the sweep's own setting
-    stop: asyncio.Event,
     clock: Clock,
-    max_rows: int | None = None,
-    released: Collection[str] = (),
-    dry_run: bool = False,
 ) -> None:
     """Run once within ``timeout`` seconds; the report tells how it went.
 
@@ -30,15 +27,12 @@ async def run_once(
     """
     begun = clock.elapsed()
     try:
-        async with runner.session(report, stop) as session:
+        async with runner.session(report, options.stop) as session:
             if session is None:
                 report.finish("stopped", "asked to stop while it waited for a connection")
                 return
             report.deadline = asyncio.get_running_loop().time() + timeout
-            work = runner.run(
-                session, report, stop=stop, max_rows=max_rows, released=released, dry_run=dry_run
-            )
-            await asyncio.wait_for(work, timeout)
+            await asyncio.wait_for(runner.run(session, report, options), timeout)
     except TimeoutError:
         report.finish("timed_out", f"the timeout of {timeout:g} s is over")
     finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -16,37 +16,42 @@ from typing import Final
 from sweeperd.config.models import SweepConfig, default_state_dir
 from sweeperd.errors import DatabaseUnreachableError, SweeperdError, SweepError
 from sweeperd.host.clock import Clock
+from sweeperd.log.event import Listener
+from sweeperd.log.events import SweepReleased
+from sweeperd.log.run_events import SweepWarning
 from sweeperd.postgres.connect import Database
-from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify, describe
-from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading, reading_rows
+from sweeperd.postgres.transaction import Connection, reading
 from sweeperd.sweep.archive.base import Archive, NoArchive
 from sweeperd.sweep.archive.file import FileArchive
 from sweeperd.sweep.archive.table import find_archive
 from sweeperd.sweep.execute.batch import BatchLimits
-from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.context import RunContext
+from sweeperd.sweep.execute.counters import Counters
+from sweeperd.sweep.execute.dry_run import count_expired
 from sweeperd.sweep.execute.partitions import Partitions, find_past
-from sweeperd.sweep.execute.pool import Crew
+from sweeperd.sweep.execute.pool import Pool
 from sweeperd.sweep.execute.remaining import conclude
+from sweeperd.sweep.execute.row_limits import RowLimits
 from sweeperd.sweep.execute.session import Session
-from sweeperd.sweep.execute.vacuum import care
-from sweeperd.sweep.guards.decide import Doubts, doubts, still_held
+from sweeperd.sweep.execute.vacuum import vacuum_if_large
+from sweeperd.sweep.execute.waits import Waits
+from sweeperd.sweep.guards.decide import HoldReasons, find_holds, unreleased
 from sweeperd.sweep.guards.gate import Gate
 from sweeperd.sweep.guards.hold_file import BY_GUARD, Hold, Holds, policy_of
-from sweeperd.sweep.outcome.report import Listener, Report, RunEndError
+from sweeperd.sweep.options import RunOptions
+from sweeperd.sweep.outcome.report import LeafPlan, Report, RunEndError
+from sweeperd.sweep.outcome.usual_load import UsualLoad
 from sweeperd.sweep.plan.strategy import Choice, plan
 from sweeperd.sweep.survey.dependents import surroundings
-from sweeperd.sweep.survey.facts import Facts, unguarded, was_promoted
+from sweeperd.sweep.survey.facts import unguarded, was_promoted
 from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.survey import Survey, survey
-from sweeperd.sweep.survey.usual_load import UsualLoad
 
 ARCHIVES: Final = "archive"  # below the state directory
 
 # ends after which a look at the dead rows is in place: the server is well, and time is left
-_WORTH_CARE: Final = frozenset({"drained", "capped", "failed"})
-_DRY_RUN_LIMIT: Final = 1_000_000
-_DRY_RUN_MS: Final = 30_000
+_VACUUM_AFTER: Final = frozenset({"drained", "capped", "failed"})
 
 
 class Runner:
@@ -85,53 +90,41 @@ class Runner:
         """Wait in turn for a connection of the database's; None when stopped meanwhile."""
         return Session.lent(self._database, stop, report, self._listener)
 
-    async def run(
-        self,
-        session: Session,
-        report: Report,
-        *,
-        stop: asyncio.Event,
-        max_rows: int | None = None,
-        released: Collection[str] = (),
-        dry_run: bool = False,
-    ) -> None:
+    async def run(self, session: Session, report: Report, options: RunOptions) -> None:
         """Run once and fill the report; every end but a cancellation is told there.
 
         Args:
             session: The run's first connection, from `session`.
             report: The caller's; its ``memory`` is what the last run left.
-            stop: When set, the run ends at the batch's edge.
-            max_rows: A cap beside the sweep's own.
-            released: Kinds of reasons for which the run is not held, this once.
-            dry_run: Count, and write nothing.
+            options: What is asked of this run.
 
         Raises:
             asyncio.CancelledError: The caller's timeout; the statement is cancelled on the
                 server, and the report tells what was committed.
         """
         try:
-            if self._gate is not None and not dry_run:
+            if self._gate is not None and not options.dry_run:
                 self._gate.check()
             connection = await session.get()
             found = await self._look(connection, report)
-            held = doubts(self._sweep, self._database.config, found, report.memory)
-            if dry_run or self._sweep.dry_run:
-                await self._count(connection, report, found, held)
+            held = find_holds(self._sweep, self._database.config, found, report.memory)
+            if options.dry_run or self._sweep.dry_run:
+                await count_expired(connection, self._sweep, found, report, held)
                 return
-            self._guard(report, found, held, released)
+            self._guard(report, found, held, options.released)
             await self._look_around(connection, report, found)
-            run = self._start(report, found, stop, max_rows)
-            found = await self._remove_partitions(connection, run, found)
+            run = self._start(report, found, options)
+            session.join(run)
+            found = await self._remove_partitions(run, session, found)
+            connection = await session.get()
             choices = await self._choose(connection, report, found)
-            run.archive = await self._archive(connection, report, found)
-            if run.archive.synchronous:
-                run.limits = run.limits.synchronous()
+            run = run.archiving_to(await self._archive(connection, report, found))
             session.join(run)
             await self._sweep_all(run, choices, session, found)
             if report.outcome == "drained":
                 _note_drained(report, found.server.cutoff)
-            if report.outcome in _WORTH_CARE:
-                await care(run, session)
+            if report.outcome in _VACUUM_AFTER:
+                await vacuum_if_large(run, session)
         except RunEndError as end:
             self._end(report, end)
         except SweeperdError as error:
@@ -145,19 +138,16 @@ class Runner:
         report.cutoff_time = found.cutoff
         for warning in found.warnings:
             report.warn(warning)
-        with suppress(ValueError):  # what cannot be read holds the run, see `doubts`
-            if was_promoted(found.facts, Facts.from_json(report.memory.get("guard"))):
-                self._listener("warning", reason="a standby was promoted since the last run")
+        if was_promoted(found.facts, report.memory.facts):
+            reason = "a standby was promoted since the last run"
+            self._listener(SweepWarning(self._sweep.name, reason))
         for name in unguarded(found.facts):
             report.warn(f"not guarded, for this role cannot read it: {name}")
         return found
 
     async def _choose(self, connection: Connection, report: Report, found: Survey) -> list[Choice]:
         choices = await plan(connection, self._sweep, found)
-        report.strategy = "+".join(sorted({choice.strategy for choice in choices})) or "heap"
-        report.plan = [f"{c.leaf.relation.shown}: {c.strategy}: {c.reason}" for c in choices]
-        if choices:
-            report.reason = choices[0].reason if len(choices) == 1 else f"{len(choices)} leaves"
+        report.plan = [LeafPlan(c.leaf.relation.shown, c.strategy, c.reason) for c in choices]
         return choices
 
     async def _look_around(self, connection: Connection, report: Report, found: Survey) -> None:
@@ -189,7 +179,7 @@ class Runner:
             report.warn(f"the hold binds this process only, it could not be written: {unwritten}")
 
     def _guard(
-        self, report: Report, found: Survey, held: Doubts, released: Collection[str]
+        self, report: Report, found: Survey, held: HoldReasons, released: Collection[str]
     ) -> None:
         """Hold the run for what the guards found, unless it was released; keep what was seen.
 
@@ -197,38 +187,36 @@ class Runner:
             RunEndError: It is held, or must wait for an hour of local time to pass.
         """
         memory = report.memory
-        left = still_held(held, released)
+        left = unreleased(held, released)
         if left:
             raise RunEndError("held", "; ".join(left.values()), kinds=tuple(sorted(held)))
-        last = None if "state" in held else Facts.from_json(memory.get("guard"))
-        memory.pop("held_for", None)
+        last = memory.facts
         for reason in held.values():
-            self._listener("sweep_released", reason=reason)
+            self._listener(SweepReleased(self._sweep.name, reason))
         known = last.committed_xid if last and not held else None
-        memory["guard"] = replace(found.facts, committed_xid=known).as_json()
-        load = None if "state" in held else UsualLoad.from_json(memory.pop("drained", None))
-        if load is not None:
-            memory["drained"] = load.found(found.expired, found.server.cutoff).as_json()
+        memory.facts = replace(found.facts, committed_xid=known)
+        if memory.usual_load is not None:
+            memory.usual_load = memory.usual_load.found(found.expired, found.server.cutoff)
         if found.repeated_hour:
             raise RunEndError("throttled", found.repeated_hour)
 
-    async def _remove_partitions(self, connection: Connection, run: Run, found: Survey) -> Survey:
+    async def _remove_partitions(self, run: RunContext, session: Session, found: Survey) -> Survey:
         """Detach or drop leaves that are wholly past; return what is left to sweep."""
         if self._sweep.partitions == "delete":
             return found
-        partitions = Partitions(run, found.root, drop=self._sweep.partitions == "drop")
-        await partitions.finish_pending(connection)
-        past = await find_past(connection, found.root, found.target.column)
-        await partitions.remove(connection, past)
+        partitions = Partitions(run, session, found.root, drop=self._sweep.partitions == "drop")
+        await partitions.finish_pending()
+        past = await find_past(await session.get(), found.root, found.target.column)
+        await partitions.remove(past)
         gone = {one.oid for one in past}
         leaves = tuple(leaf for leaf in found.leaves if leaf.relation.oid not in gone)
         return replace(found, leaves=leaves)
 
     async def _sweep_all(
-        self, run: Run, choices: list[Choice], session: Session, found: Survey
+        self, run: RunContext, choices: list[Choice], session: Session, found: Survey
     ) -> None:
         try:
-            await Crew(run, choices).sweep(session)
+            await Pool(run, choices).sweep(session)
             await conclude(run, found.leaves, session, expected=found.expired.share > 0)
         except RunEndError as end:
             self._end(run.report, end)
@@ -256,30 +244,7 @@ class Runner:
                 connection, self._sweep, found.root, found.server.cutoff, report.correlation_id
             )
 
-    async def _count(
-        self, connection: Connection, report: Report, found: Survey, held: Doubts
-    ) -> None:
-        """Count what a run would delete: bounded, in one read."""
-        frame = table_frame(
-            self._sweep,
-            Frame(f"sweeperd:{self._sweep.name}", statement_timeout_ms=_DRY_RUN_MS),
-            search_path=found.search_path,
-        )
-        counted = 0
-        async with reading_rows(connection, frame):
-            for leaf in found.leaves:  # and not the parent, which may have foreign partitions
-                counting = sql.count(leaf.target, limit=_DRY_RUN_LIMIT - counted)
-                counted += await fetchval(connection, counting)
-        report.expired_count = counted
-        for reason in held.values():
-            report.warn(f"a run would be held: {reason}")
-        more = " or more" if report.expired_count == _DRY_RUN_LIMIT else ""
-        report.finish("drained", f"dry run: {report.expired_count}{more} rows would go")
-
-    def _start(
-        self, report: Report, found: Survey, stop: asyncio.Event, max_rows: int | None
-    ) -> Run:
-        caps = [cap for cap in (max_rows, self._sweep.max_rows) if cap is not None]
+    def _start(self, report: Report, found: Survey, options: RunOptions) -> RunContext:
         name = f"sweeperd:{report.correlation_id[:8]}:{self._sweep.name}"
         limits = BatchLimits.of(
             name,
@@ -287,26 +252,30 @@ class Runner:
             found.server.deadlock_seconds,
         )
         frame = table_frame(self._sweep, limits.frame, search_path=found.search_path)
-        return Run(
+        row_limits = RowLimits(self._sweep, report, options.max_rows)
+        waits = Waits(
+            self._sweep, self._clock, self._listener, report, options.stop, row_limits,
+            hold_gate=self._gate,
+        )  # fmt: skip
+        return RunContext(
             sweep=self._sweep,
             database=self._database,
-            clock=self._clock,
-            listener=self._listener,
-            report=report,
-            stop=stop,
             server=found.server,
-            limits=replace(limits, frame=frame),
-            max_rows=min(caps, default=None),
             table=found.target.table.quoted,
             key_columns=found.key_columns,
             lockable=found.lockable,
+            limits=replace(limits, frame=frame),
+            identity=found.identity,
+            listener=self._listener,
+            report=report,
+            counters=Counters(report),
+            row_limits=row_limits,
+            waits=waits,
             hold_gate=self._gate,
-            identity=found.identity(archived=self._sweep.archive_to is not None),
         )
 
 
 def _note_drained(report: Report, cutoff: int) -> None:
     """Keep for the guard of jumps that the table was drained; the first backlog is not usual."""
-    past = UsualLoad.from_json(report.memory.get("drained"))
-    load = past.drained(cutoff) if past is not None else UsualLoad(cutoff)
-    report.memory["drained"] = load.as_json()
+    past = report.memory.usual_load
+    report.memory.usual_load = past.drained(cutoff) if past is not None else UsualLoad(cutoff)

@@ -48,7 +48,8 @@ async def test_json_prints_an_array_of_reports_and_logs_go_to_stderr(
     assert report["batches"] >= 1
     assert report["duration_seconds"] > 0
     assert report["cutoff_time"].endswith("+00:00")
-    assert report["reason"]
+    assert report["strategy_reason"]
+    assert report["end_reason"] is None
     assert '"event": "sweep_ran"' in result.err
     assert await left(database) == 100
 
@@ -147,7 +148,7 @@ async def test_only_the_lock_of_batches_is_written_to_the_state_directory(
 
     await sweeperd("sweep", configured(tmp_path, database), STATE_DIRECTORY=str(state))
 
-    assert [path.name for path in state.rglob("*")] == ["locks", "s"]
+    assert [path.name for path in state.rglob("*")] == ["batches.lock"]
 
 
 async def test_a_first_run_that_would_empty_the_table_is_held_until_release(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sweeperd.daemon.binding import Binding
+from sweeperd.daemon.binding import SweepSpec
 from sweeperd.daemon.reachability import Outage
 from sweeperd.daemon.state.record import SweepRecord
 from sweeperd.daemon.supervisor import Supervisor
@@ -20,7 +20,9 @@ from sweeperd.sweep.guards.hold_file import Holds
 if TYPE_CHECKING:
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
     from sweeperd.daemon.schedule import WallWindow
-    from sweeperd.sweep.outcome.report import Listener, Report
+    from sweeperd.log.event import Listener
+    from sweeperd.sweep.options import RunOptions
+    from sweeperd.sweep.outcome.report import Report
     from tests.daemon.fake_clock import FakeClock
 
 HOUR = 3600.0
@@ -93,9 +95,16 @@ class Call:
 
     sweep: SweepConfig
     report: Report
-    stop: asyncio.Event
-    released: tuple[str, ...]
+    options: RunOptions
     listener: Listener
+
+    @property
+    def stop(self) -> asyncio.Event:
+        return self.options.stop
+
+    @property
+    def released(self) -> Collection[str]:
+        return self.options.released
 
 
 Behaviour = Callable[[Call], Awaitable[None]]
@@ -123,12 +132,10 @@ class ScriptedLink:
         self,
         sweep: SweepConfig,
         report: Report,
-        *,
-        stop: asyncio.Event,
-        released: tuple[str, ...],
+        options: RunOptions,
         listener: Listener,
     ) -> None:
-        call = Call(sweep, report, stop, released, listener)
+        call = Call(sweep, report, options, listener)
         report.deadline = asyncio.get_running_loop().time() + sweep.timeout.total_seconds()
         self.starts.append(self.clock.elapsed())
         self.calls.append(call)
@@ -174,11 +181,11 @@ def lasts(clock: FakeClock, seconds: float) -> Behaviour:
     return run
 
 
-def bind(sweep: SweepConfig, link: ScriptedLink) -> Binding:
+def bind(sweep: SweepConfig, link: ScriptedLink) -> SweepSpec:
     outage = Outage(
         sweep.database, link.probe, link.clock, on_change=lambda: None, draw=lambda: 1.0
     )
-    return Binding(sweep, link.run, outage)
+    return SweepSpec(sweep, link.run, outage)
 
 
 def ago(clock: FakeClock, **past: float) -> SweepRecord:

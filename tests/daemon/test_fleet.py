@@ -150,7 +150,7 @@ async def test_six_hundred_reloads_break_nothing(clock: FakeClock, link: Scripte
             seconds = 1 + number % 3
             fleet.apply(config(A, sweep_config(name="b", interval=timedelta(seconds=seconds))))
             await clock.sleep(0.1)
-        assert fleet.ailments(asyncio.get_running_loop().time()) == []
+        assert fleet.health_problems(asyncio.get_running_loop().time()) == []
         assert names(link).count("a") == 1
         assert 20 <= names(link).count("b") <= 60
 
@@ -190,9 +190,9 @@ async def test_a_dead_loop_is_an_ailment_and_a_reload_cures_it(
             await clock.sleep(1)
         assert [log["event"] for log in logs] == ["sweep_loop_died"]
         now = asyncio.get_running_loop().time()
-        assert fleet.ailments(now) == ["the loop of sweep a has died"]
+        assert fleet.health_problems(now) == ["the loop of sweep a has died"]
         assert fleet.apply(config(A)).added == ["a"]
-        assert fleet.ailments(now) == []
+        assert fleet.health_problems(now) == []
 
 
 async def test_a_run_far_over_its_time_is_an_ailment_even_of_a_removed_sweep(
@@ -203,11 +203,11 @@ async def test_a_run_far_over_its_time_is_an_ailment_even_of_a_removed_sweep(
         fleet.apply(config(A))
         await clock.sleep(1)
         now = asyncio.get_running_loop().time()
-        assert fleet.ailments(now + 30) == []
+        assert fleet.health_problems(now + 30) == []
         expected = ["a run of sweep a has outlived its timeout by 30 s"]
-        assert fleet.ailments(now + 61) == expected
+        assert fleet.health_problems(now + 61) == expected
         fleet.apply(config())
-        assert fleet.ailments(now + 61) == expected
+        assert fleet.health_problems(now + 61) == expected
 
 
 async def test_the_status_is_plain_words(

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import tempfile
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,15 @@ import structlog
 
 from sweeperd.log import journal
 from sweeperd.log import setup as log
-from sweeperd.log.events import sentence
+from sweeperd.log.daemon_events import DatabaseLost, StateSetAside
+from sweeperd.log.event import Event, Level, emit
 from sweeperd.log.journal import is_journal
+from sweeperd.log.run_events import BatchCommitted, RowSkipped, Waiting
 from sweeperd.log.safe_text import redact
+from sweeperd.log.sentence import EVENTS as KINDS
+from sweeperd.log.sentence import sentence
 from sweeperd.log.setup import Format, configure, run_context
+from sweeperd.sweep.outcome.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +44,8 @@ EVENTS = [
     "row_skipped",
     "database_lost",
     "database_back",
+    "batch_committed",
+    "waiting",
 ]
 
 
@@ -239,6 +247,66 @@ def test_a_log_that_cannot_be_written_does_not_end_the_sweeps() -> None:
     stream.close()
 
     structlog.get_logger().info("x")
+
+
+def test_a_dry_run_does_not_tell_of_a_drained_table() -> None:
+    report = Report("s", "id", expired_count=7)
+    report.finish("drained", "dry run: 7 rows would go")
+
+    assert report.ended().sentence() == "Sweep s deleted nothing, dry run: 7 rows would go"
+
+
+def test_what_the_design_lists_and_more_is_an_event() -> None:
+    assert set(EVENTS) <= KINDS.keys()
+    assert KINDS["row_skipped"] is RowSkipped
+    assert all(kind.name == name for name, kind in KINDS.items())
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_batches_and_waits_are_seen_at_debug_only(level: Level) -> None:
+    stream = io.StringIO()
+    configure(level, "json", stream=stream)
+    emit(BatchCommitted("s", "1:heap:0/1", 7, 0.1))
+    emit(Waiting("s", "rate_limit", 1.5))
+
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == (
+        ["batch_committed", "waiting"] if level == "debug" else []
+    )
+
+
+def test_a_skipped_row_a_lost_database_and_a_damaged_state_are_told_with_their_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal, "_journal", None)
+    stream = io.StringIO()
+    configure("info", "journal", stream=stream)
+    emit(RowSkipped("s", "t", "id=7", "violates foreign key"))
+    emit(DatabaseLost("app", "connection reset"))
+    emit(StateSetAside("/state.json", "no version", kept="/state.json.damaged"))
+    emit(StateSetAside("/state.json", "no version", error="read-only"))
+
+    told = [line.partition(" [")[0] for line in stream.getvalue().splitlines()]
+    assert told == [
+        "<4>Sweep s steps over a row id=7: violates foreign key",
+        "<3>Database app is lost: connection reset",
+        "<4>The state /state.json cannot be used: no version; kept as /state.json.damaged",
+        "<4>The state /state.json cannot be used: no version; it cannot be renamed: read-only",
+    ]
+    assert "kept" not in stream.getvalue().splitlines()[3]
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=str)
+def test_each_event_comes_back_from_its_log_line(kind: type[Event]) -> None:
+    event = kind.from_fields({})
+    stream = io.StringIO()
+    configure("debug", "json", stream=stream)
+    emit(event)
+    line = json.loads(stream.getvalue())
+
+    assert kind.from_fields(line) == event
+    assert line["level"] == kind.level
+    assert {field.name for field in fields(kind) if field.default is not None} <= line.keys()
 
 
 @pytest.mark.parametrize("event", EVENTS)

@@ -114,11 +114,12 @@ async def test_kill_9_in_a_run_costs_one_batch_at_most(
         while not await database.fetchval("SELECT count(*) > 300 FROM gone"):
             assert daemon.process.returncode is None
         await daemon.end(signal.SIGKILL)
-        cursor = next(iter(daemon.saved()["s"]["memory"]["lanes"].values()))
+        cursor = next(iter(daemon.saved()["s"]["memory"]["cursors"].values()))
         left = await database.fetchval(
             "SELECT count(*) FROM t "
             "WHERE id > 0 AND ctid < format('(%s,%s)', $1::int, $2::int)::tid",
-            *cursor,
+            cursor["block"],
+            cursor["offset"],
         )
         assert left == 0, "the saved cursor lies behind what was committed"
         await daemon.start()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeperd.daemon.schedule import Moment, Progress, Timetable, due, restored
+from sweeperd.daemon.schedule import ClockReading, Progress, Timetable, due, restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +20,8 @@ NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 SIX_HOURLY = Timetable(interval=6 * HOUR, catch_up=60)
 
 
-def moment(elapsed: float, wall: datetime | None = None) -> Moment:
-    return Moment(wall or NOON + timedelta(seconds=elapsed), elapsed)
+def moment(elapsed: float, wall: datetime | None = None) -> ClockReading:
+    return ClockReading(wall or NOON + timedelta(seconds=elapsed), elapsed)
 
 
 @dataclass(frozen=True)
@@ -172,10 +172,10 @@ def test_a_window_follows_its_zone_over_a_change_of_time(day: datetime, hours: f
     window = Nightly(time(3), time(4), "Europe/Berlin")
     table = Timetable(12 * HOUR, 60, window=window)
     past = Progress(since=0.0, anchor=0.0)
-    found = due(table, past, Moment(day, 0.0))
+    found = due(table, past, ClockReading(day, 0.0))
 
     assert found.elapsed == hours * HOUR
-    start = Moment(day, 0.0).at(found.elapsed).astimezone(ZoneInfo("Europe/Berlin"))
+    start = ClockReading(day, 0.0).at(found.elapsed).astimezone(ZoneInfo("Europe/Berlin"))
     assert (start.hour, start.minute) == (3, 0)
 
 

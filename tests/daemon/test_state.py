@@ -4,13 +4,17 @@ import errno
 import json
 import multiprocessing
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from sweeperd.daemon.state.record import HISTORY_LENGTH, Loaded, SweepRecord
+from sweeperd.daemon.state.memory import memory_from_json, memory_to_json
+from sweeperd.daemon.state.record import HISTORY_LENGTH, VERSION, Loaded, SweepRecord
 from sweeperd.daemon.state.store import (
     STATE_FILE,
     StateLockedError,
@@ -18,16 +22,33 @@ from sweeperd.daemon.state.store import (
     StateUnreadableError,
     read_records,
 )
+from sweeperd.sweep.outcome.facts import Facts
+from sweeperd.sweep.outcome.memory import BlockCursor, ChainCursor, SweepMemory
+from sweeperd.sweep.outcome.usual_load import Day, UsualLoad
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
+MEMORY = SweepMemory(
+    facts=Facts("print", 7, 1.5, "boot-1", 12, None, 3, 16384, 800, 799),
+    usual_load=UsualLoad(5, 3, 0.25, 7, (Day(1, 0.5, 2), Day(2))),
+    cursors={
+        "1:index": "é",
+        "2:index": 1.5,
+        "3:index": -7,
+        "1:heap:0/1": BlockCursor(4, 0, 2),
+        "leaves:heap:0/1": ChainCursor("1:heap:0/1", BlockCursor(1, 2), "abc"),
+        "leaves:heap:1/2": ChainCursor("1:heap:0/1", None, "abc"),
+    },
+    batch_sizes={"heap": 291},
+    deleted_since_vacuum={'"public"."t"': 5},
+)
 RECORD = SweepRecord(
     last_start=datetime(2026, 1, 15, 12, tzinfo=UTC),
     last_outcome="timed_out",
     left_over=True,
-    memory={"cursor": {"leaf": [1, "é"]}},
+    memory=MEMORY,
     held="no sampled row would survive",
     held_by="guard",
     history=({"deleted_count": 3},),
@@ -106,9 +127,136 @@ def test_a_damaged_record_leaves_the_others(tmp_path: Path, record: str) -> None
     assert loaded.unusable is None
 
 
+def stored(path: Path, memory: object, version: int = VERSION) -> Loaded:
+    content = {"version": version, "sweeps": {"a": {"memory": memory}}}
+    (path / STATE_FILE).write_text(json.dumps(content))
+    return read_records(path)
+
+
+def paths(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield (*path, key)
+            yield from paths(inner, (*path, key))
+
+
+@pytest.mark.parametrize("path", [*paths(json.loads(json.dumps(memory_to_json(MEMORY))))], ids=str)
+@pytest.mark.parametrize("change", ["missing", "other"])
+def test_a_memory_in_which_anything_is_missing_or_of_another_kind_is_damaged(
+    tmp_path: Path, path: tuple[str, ...], change: str
+) -> None:
+    memory = json.loads(json.dumps(memory_to_json(MEMORY)))
+    inner = memory
+    for key in path[:-1]:
+        inner = inner[key]
+    if change == "missing":
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = {"x": [True]}
+
+    is_named = path[0] in {"cursors", "batch_sizes", "deleted_since_vacuum"} and len(path) == 2
+    expected = set() if is_named and change == "missing" else {"a"}
+    assert set(stored(tmp_path, memory).damaged) == expected
+
+
+@pytest.mark.parametrize("record", [{}, {"memory": {}}])
+def test_a_record_without_its_memory_is_damaged(tmp_path: Path, record: dict[str, object]) -> None:
+    (tmp_path / STATE_FILE).write_text(json.dumps({"version": VERSION, "sweeps": {"a": record}}))
+
+    assert set(read_records(tmp_path).damaged) == {"a"}
+
+
+def test_a_memory_of_the_former_version_is_migrated(tmp_path: Path) -> None:
+    day = {"day": 1, "share": 0.5, "rows": 2, "total_share": 0.0, "total_rows": 0.0}
+    guard = {"fingerprint": "print", "cutoff": 7, "elapsed": 1.5, "boot": "boot-1", "wal": 3}
+    former = {
+        "guard": {**guard, "system_identifier": 12, "timeline": None, "oid": 16384},
+        "drained": {"drained_at": 5, "runs": 3, "share": 0.25, "rows": 7, "days": [day]},
+        "lanes": {
+            "1:index": "é",
+            "1:heap:0/1": [4, 0],
+            "1:heap:1/2": [4, 1, 2],
+            "leaves:heap:0/1": ["1:heap:0/1", [1, 2], "abc"],
+            "leaves:heap:1/2": ["1:heap:0/1", None, "abc"],
+            "3:index": None,
+        },
+        "sizes": {"heap": 291},
+        "gone": {'"public"."t"': 5},
+        "held_for": ["jump"],
+    }
+
+    loaded = stored(tmp_path, former, version=1)
+
+    assert loaded.damaged == {}
+    record = loaded.records["a"]
+    assert record.held_kinds == ("jump",)
+    assert record.memory == SweepMemory(
+        facts=Facts("print", 7, 1.5, "boot-1", 12, None, 3, 16384),
+        usual_load=UsualLoad(5, 3, 0.25, 7, (Day(1, 0.5, 2),)),
+        cursors={
+            "1:index": "é",
+            "1:heap:0/1": BlockCursor(4, 0),
+            "1:heap:1/2": BlockCursor(4, 1, 2),
+            "leaves:heap:0/1": ChainCursor("1:heap:0/1", BlockCursor(1, 2), "abc"),
+            "leaves:heap:1/2": ChainCursor("1:heap:0/1", None, "abc"),
+        },
+        batch_sizes={"heap": 291},
+        deleted_since_vacuum={'"public"."t"': 5},
+    )
+
+
+def test_a_memory_that_lost_its_version_is_not_taken_for_a_former_one(tmp_path: Path) -> None:
+    memory = memory_to_json(MEMORY)
+    del memory["version"]
+
+    for version in (1, VERSION):
+        assert set(stored(tmp_path, memory, version).damaged) == {"a"}
+
+
+def test_a_run_has_a_memory_of_its_own() -> None:
+    before = MEMORY.copy()
+    mine = before.copy()
+    mine.keep_cursor("1:index", 7)
+    mine.keep_cursor("2:index", None)
+    mine.add_deleted({'"public"."t"': 3, '"public"."u"': 1})
+    mine.batch_sizes["heap"] = 1
+
+    assert before == MEMORY
+    assert mine.cursors["1:index"] == 7
+    assert "2:index" not in mine.cursors
+    assert mine.deleted_since_vacuum == {'"public"."t"': 8, '"public"."u"': 1}
+
+
+@pytest.mark.parametrize("version", [0, 1, 3, True, None, "2"])
+def test_a_memory_of_no_version_that_is_known_is_damaged(tmp_path: Path, version: object) -> None:
+    assert set(stored(tmp_path, memory_to_json(MEMORY) | {"version": version}).damaged) == {"a"}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=6,
+)
+FORMER_KEYS = ["guard", "drained", "lanes", "sizes", "gone", "held_for"]
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])  # on a machine that does other things
+@given(st.dictionaries(st.sampled_from(FORMER_KEYS), json_values))
+def test_whatever_a_former_memory_holds_is_migrated_or_damaged_and_never_a_crash(
+    memory: dict[str, object],
+) -> None:
+    try:
+        read = memory_from_json(json.loads(json.dumps(memory)))
+    except ValueError:
+        return
+    assert memory_from_json(json.loads(json.dumps(memory_to_json(read)))) == read
+
+
 def test_a_newer_versions_file_is_kept_aside(tmp_path: Path) -> None:
     for number in range(2):
-        (tmp_path / STATE_FILE).write_text(json.dumps({"version": 2 + number, "sweeps": []}))
+        (tmp_path / STATE_FILE).write_text(
+            json.dumps({"version": VERSION + 1 + number, "sweeps": []})
+        )
         with capture_logs() as logs:
             assert StateStore(tmp_path).load().unusable
         assert "version" in logs[0]["reason"]
@@ -124,7 +272,7 @@ def test_fields_of_an_older_version_may_be_missing(tmp_path: Path) -> None:
 
 
 def test_only_the_newest_runs_are_kept(tmp_path: Path) -> None:
-    history = tuple({"run": number} for number in range(50))
+    history: tuple[dict[str, object], ...] = tuple({"run": number} for number in range(50))
     StateStore(tmp_path).save({"a": SweepRecord(history=history)})
 
     assert read_records(tmp_path).records["a"].history == history[-HISTORY_LENGTH:]

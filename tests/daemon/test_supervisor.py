@@ -10,6 +10,9 @@ from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
 from sweeperd.daemon.state.record import SweepRecord
+from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
+from sweeperd.log.run_events import BatchCommitted
+from sweeperd.sweep.outcome.memory import SweepMemory
 from tests.daemon.fake_clock import FakeClock
 from tests.daemon.scripted import (
     HOUR,
@@ -121,7 +124,8 @@ async def test_what_is_left_over_is_taken_up_after_the_pause_at_its_cursor(
     clock: FakeClock, link: ScriptedLink
 ) -> None:
     async def leaves_a_cursor(call: Call) -> None:
-        call.report.memory["cursor"] = call.report.memory.get("cursor", 0) + 1
+        cursors = call.report.memory.cursors
+        cursors["1:index"] = int(str(cursors.get("1:index", 0))) + 1
         await times_out(call)
 
     link.behaviours = [leaves_a_cursor, leaves_a_cursor, drains]
@@ -131,11 +135,11 @@ async def test_what_is_left_over_is_taken_up_after_the_pause_at_its_cursor(
             await clock.sleep(HOUR)
 
     assert [start - link.starts[0] for start in link.starts] == [0, 60, 120]
-    assert link.calls[2].report.memory == {"cursor": 2}
+    assert link.calls[2].report.memory.cursors == {"1:index": 2}
     ends = [log["event"] for log in logs if log["event"] in OUTCOMES]
     assert ends == ["sweep_timed_out", "sweep_timed_out", "sweep_ran"]
     record = memory.record("sessions")
-    assert record.memory == {"cursor": 2}
+    assert record.memory.cursors == {"1:index": 2}
     assert [run["outcome"] for run in record.history] == ["timed_out", "timed_out", "drained"]
     assert not record.left_over
 
@@ -143,21 +147,23 @@ async def test_what_is_left_over_is_taken_up_after_the_pause_at_its_cursor(
 async def test_a_crash_in_a_run_is_taken_up_after_the_pause(
     clock: FakeClock, link: ScriptedLink
 ) -> None:
-    died = replace(ago(clock, seconds=10), last_outcome=None, memory={"cursor": 7})
+    died = replace(
+        ago(clock, seconds=10), last_outcome=None, memory=SweepMemory(cursors={"1:index": 7})
+    )
     begun = clock.elapsed()
     async with running(supervise(link, Memory(sessions=died))):
         await clock.sleep(HOUR)
 
     assert [start - begun for start in link.starts] == [50]
-    assert link.calls[0].report.memory == {"cursor": 7}
+    assert link.calls[0].report.memory.cursors == {"1:index": 7}
 
 
 async def test_a_database_that_is_lost_in_a_run_is_told_with_the_reason(
     clock: FakeClock, link: ScriptedLink
 ) -> None:
     async def loses(call: Call) -> None:
-        call.listener("database_lost", database="app", reason="connection reset")
-        call.listener("database_back", database="app")
+        call.listener(DatabaseLost("app", "connection reset"))
+        call.listener(DatabaseBack("app"))
         await drains(call)
 
     link.behaviours = [loses]
@@ -176,8 +182,8 @@ async def test_the_memory_is_on_record_while_the_run_goes_on(
     seen: list[SweepRecord] = []
 
     async def commits(call: Call) -> None:
-        call.report.memory["cursor"] = 1
-        call.listener("batch", rows=1)
+        call.report.memory.keep_cursor("1:index", 1)
+        call.listener(BatchCommitted("sessions", "1:index", 1, 0.1))
         seen.append(memory.record("sessions"))
         await drains(call)
 
@@ -185,7 +191,7 @@ async def test_the_memory_is_on_record_while_the_run_goes_on(
     async with running(supervise(link, memory)):
         await clock.sleep(HOUR)
 
-    assert seen[0].memory == {"cursor": 1}
+    assert seen[0].memory.cursors == {"1:index": 1}
     assert seen[0].last_outcome is None
     assert seen[0].last_start is not None
     assert memory.touched == 1
@@ -219,7 +225,7 @@ async def test_the_log_tells_schedule_start_and_end_with_all_fields(
         "duration_seconds",
         "batches",
         "strategy",
-        "reason",
+        "end_reason",
     }
     assert logs[2]["correlation_id"] == ids[0]
     assert "correlation_id" not in get_contextvars()

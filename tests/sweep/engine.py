@@ -7,29 +7,34 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sweeperd.config.models import DatabaseConfig, SweepConfig
 from sweeperd.host.clock import Clock, SystemClock
+from sweeperd.log.event import Event
 from sweeperd.postgres.connect import Database
 from sweeperd.sweep.guards.decide import GUARD_KEYS
 from sweeperd.sweep.guards.hold_file import Holds
 from sweeperd.sweep.once import run_once
+from sweeperd.sweep.options import RunOptions
+from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import Runner
+
+EventT = TypeVar("EventT", bound=Event)
 
 
 @dataclass
 class Heard:
     """A listener that keeps what it hears."""
 
-    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
-    def __call__(self, event: str, **fields: Any) -> None:
-        self.events.append((event, fields))
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
 
-    def named(self, event: str) -> list[dict[str, Any]]:
-        return [fields for name, fields in self.events if name == event]
+    def of(self, kind: type[EventT]) -> list[EventT]:
+        return [event for event in self.events if isinstance(event, kind)]
 
 
 def settings(**given: Any) -> SweepConfig:
@@ -47,7 +52,7 @@ async def sweep(
     dsn: str,
     *,
     heard: Heard | None = None,
-    memory: dict[str, Any] | None = None,
+    memory: SweepMemory | None = None,
     stop: asyncio.Event | None = None,
     clock: Clock | None = None,
     release: bool = True,
@@ -59,7 +64,7 @@ async def sweep(
     """Run one sweep to its end; holds are let go unless a test is about them."""
     one = settings(**given)
     database = Database(DatabaseConfig(name="app", dsn=dsn, max_connections=8))
-    report = Report(one.name, "00000000-test", memory=memory if memory is not None else {})
+    report = Report(one.name, "00000000-test", memory=memory or SweepMemory())
     await run_once(
         Runner(
             one,
@@ -70,11 +75,13 @@ async def sweep(
             holds=holds,
         ),
         report,
+        RunOptions(
+            stop=stop or asyncio.Event(),
+            released=_released(holds, one.name, release=release),
+            dry_run=dry_run,
+        ),
         timeout=one.timeout.total_seconds(),
-        stop=stop or asyncio.Event(),
         clock=clock or SystemClock(),
-        released=_released(holds, one.name, release=release),
-        dry_run=dry_run,
     )
     return report
 

@@ -10,6 +10,8 @@ import asyncpg
 import pytest
 
 from sweeperd.demo.server import Installation, Server
+from sweeperd.log.run_events import AutovacuumExpected, TableVacuumed, VacuumAdvised
+from sweeperd.sweep.outcome.memory import SweepMemory
 from tests.conftest import TestDatabase
 from tests.parts import need
 from tests.sweep.engine import Heard, sweep
@@ -65,8 +67,11 @@ async def test_the_thresholds_are_the_servers_and_the_tables(
     report = await sweep(vacuuming.dsn(), heard=heard)
 
     assert report.deleted_count == expired
-    (event,) = heard.named("autovacuum_expected" if comes else "vacuum_advised")
-    assert said in event["reason"]
+    kind: type[AutovacuumExpected | VacuumAdvised]
+    kind = AutovacuumExpected if comes else VacuumAdvised
+    told = heard.of(kind)
+    assert len(told) == 1
+    assert said in told[0].reason
     assert ("VACUUM (ANALYZE) public.t;" in "".join(report.warnings)) is not comes
 
 
@@ -84,14 +89,14 @@ async def test_a_backlog_of_many_runs_is_looked_after_at_its_end(
 ) -> None:
     await admin.execute(ROWS.format(expired=2000, options="autovacuum_enabled = off"))
     await admin.execute("ALTER ROLE postgres SET statement_timeout = '1ms'")
-    memory: dict[str, Any] = {"gone": {'"public"."t"': 5000}}  # of runs that timed out
+    memory = SweepMemory(deleted_since_vacuum={'"public"."t"': 5000})  # of runs that timed out
 
     report = await sweep(vacuuming.dsn(), vacuum="auto", memory=memory, max_rows=500)
 
     await admin.execute("ALTER ROLE postgres RESET statement_timeout")
     assert (report.outcome, report.deleted_count) == ("capped", 500), report
     assert await admin.fetchval(VACUUMED) == 1, report
-    assert "gone" not in memory
+    assert not memory.deleted_since_vacuum
 
 
 async def test_no_word_after_a_small_run(vacuuming: Server, admin: Any) -> None:
@@ -101,7 +106,7 @@ async def test_no_word_after_a_small_run(vacuuming: Server, admin: Any) -> None:
     report = await sweep(vacuuming.dsn(), heard=heard, vacuum="auto")
 
     assert report.deleted_count == 900
-    assert not any("vacuum" in event for event, _ in heard.events)
+    assert not any("vacuum" in event.name for event in heard.events)
 
 
 async def test_vacuum_auto_does_it_where_autovacuum_will_not_come(
@@ -113,7 +118,7 @@ async def test_vacuum_auto_does_it_where_autovacuum_will_not_come(
     report = await sweep(vacuuming.dsn(), heard=heard, vacuum="auto")
 
     assert (report.outcome, report.warnings) == ("drained", [])
-    assert heard.named("table_vacuumed")[0]["table"] == "public.t"
+    assert heard.of(TableVacuumed)[0].table == "public.t"
     assert await admin.fetchval(VACUUMED) == 1
     await admin.execute("DROP TABLE t;" + ROWS.format(expired=2100, options=DEFAULTS))
     await sweep(vacuuming.dsn(), vacuum="auto")

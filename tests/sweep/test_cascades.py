@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
+from sweeperd.log.event import Event
+from sweeperd.log.run_events import BatchCommitted
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 from tests.sweep.test_leaf_checks import EXPIRED, LEVELS, LIVE, PLAIN, counts, sweeper
@@ -152,9 +153,9 @@ async def test_a_cascade_or_rule_made_during_a_run_meets_no_batch(
     first = asyncio.Event()
 
     class Hearing(Heard):
-        def __call__(self, event: str, **fields: Any) -> None:
-            super().__call__(event, **fields)
-            if event == "batch" and fields["rows"]:
+        def __call__(self, event: Event) -> None:
+            super().__call__(event)
+            if isinstance(event, BatchCommitted) and event.rows:
                 first.set()
 
     run = asyncio.ensure_future(
@@ -166,7 +167,7 @@ async def test_a_cascade_or_rule_made_during_a_run_meets_no_batch(
         report = await run
 
     assert report.outcome == "throttled", report
-    assert "while the run was under way" in str(report.reason)
+    assert "while the run was under way" in str(report.end_reason)
     assert (await counts(database))[1] == LIVE
     report = await sweep(database.dsn_for(role), memory=report.memory)
     assert report.outcome == "failed"

@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from sweeperd.log.run_events import VacuumAdvised
 from tests.parts import SHARED, need
 from tests.sweep.engine import Heard, sweep
 
@@ -58,7 +59,7 @@ async def test_shards_share_ctids_and_no_live_row_goes(
     left = await admin.fetch("SELECT id FROM t")
     assert {row["id"] for row in left} == set(range(4, 20_001, 4))
     assert report.batches >= 6
-    assert not heard.named("vacuum_advised")
+    assert not heard.of(VacuumAdvised)
 
 
 async def test_block_ranges_are_refused_with_the_index_to_make(cluster: str, admin: Any) -> None:
@@ -87,5 +88,5 @@ async def test_a_value_shared_by_more_rows_than_a_batch_may_hold_ends_the_run(
 
     report = await sweep(cluster, **({"max_batch_rows": 2500} | keys))
 
-    assert (report.outcome, cure in (report.reason or "")) == (outcome, True), report
+    assert (report.outcome, cure in (report.end_reason or "")) == (outcome, True), report
     assert report.deleted_count == (15_000 if outcome == "drained" else 0)

@@ -7,9 +7,11 @@ from datetime import timedelta
 
 from sweeperd.config.models import DatabaseConfig
 from sweeperd.host.clock import SystemClock
+from sweeperd.log.events import SweepWaits
 from sweeperd.postgres.connect import Database
 from sweeperd.sweep.guards.decide import GUARD_KEYS
 from sweeperd.sweep.once import run_once
+from sweeperd.sweep.options import RunOptions
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import Runner
 from tests.conftest import TestDatabase
@@ -29,10 +31,9 @@ async def _run(
     await run_once(
         Runner(one, database, SystemClock(), listener=heard),
         report,
+        RunOptions(stop=stop, released=GUARD_KEYS),
         timeout=one.timeout.total_seconds(),
-        stop=stop,
         clock=SystemClock(),
-        released=GUARD_KEYS,
     )
     return report
 
@@ -64,7 +65,7 @@ async def test_the_timeout_counts_from_the_connection(database: TestDatabase) ->
             _run(shared, "t", stop, heard, timeout=timedelta(seconds=1))
         )
         async with asyncio.timeout(10):
-            while not heard.named("sweep_waits"):
+            while not heard.of(SweepWaits):
                 assert not waiting.done()
                 await asyncio.wait([waiting], timeout=0.05)
         # the wait alone has taken the whole timeout by now
@@ -73,7 +74,7 @@ async def test_the_timeout_counts_from_the_connection(database: TestDatabase) ->
 
     assert (report.outcome, report.deleted_count) == ("drained", 20_000)
     assert report.waited_seconds["max_connections"] >= 1
-    assert "max_connections = 1" in heard.named("sweep_waits")[0]["reason"]
+    assert "max_connections = 1" in heard.of(SweepWaits)[0].reason
 
 
 async def test_a_stop_ends_the_wait_for_a_connection(database: TestDatabase) -> None:

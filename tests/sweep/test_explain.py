@@ -13,8 +13,8 @@ from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql import bounds
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.expired import Key
-from sweeperd.postgres.sql.literals import set_local
-from sweeperd.postgres.sql.rows import KeyRange, Statement, Target, TidRange, Tids
+from sweeperd.postgres.sql.literals import Literals, set_local
+from sweeperd.postgres.sql.rows import KeyRange, Slice, Statement, Target, TidRange, Tids
 from sweeperd.postgres.transaction import Frame
 from sweeperd.sweep.lanes.bounds import read_bounds
 from sweeperd.sweep.survey.survey import survey
@@ -67,6 +67,14 @@ async def target_of(database: TestDatabase, unit: str) -> Target:
     return found.target
 
 
+def deletion(target: Target, part: Slice) -> Statement:
+    return Statement(sql.delete(target, part, Literals()))
+
+
+def free(target: Target, part: Slice) -> Statement:
+    return Statement(sql.delete_skip_locked(target, part, Literals()))
+
+
 async def explain(connection: Any, statement: Statement, options: str = "") -> dict[str, Any]:
     text = await connection.fetchval(
         f"EXPLAIN (FORMAT JSON{options}) {statement.text}", *statement.args
@@ -100,15 +108,13 @@ async def test_the_column_is_never_converted_so_the_index_serves(
     connection = await database.integer_times()
     low, high = await middle(connection, target)
 
-    slice_plan = nodes(await explain(connection, sql.delete(target, KeyRange(low, high))))
+    slice_plan = nodes(await explain(connection, deletion(target, KeyRange(low, high))))
     async with connection.transaction():
         for name, value in bounds.settings(target, low, step=100, count=16).items():
             await connection.execute(f"SELECT {set_local(name, value)}")
         reading = Statement(bounds.bounds(target, from_start=False))
         walk = nodes(await explain(connection, reading))
-    skip_plan = nodes(
-        await explain(connection, sql.delete_skip_locked(target, KeyRange(low, high)))
-    )
+    skip_plan = nodes(await explain(connection, free(target, KeyRange(low, high))))
 
     for plan in (slice_plan, skip_plan):
         conditions = " ".join(str(node.get("Index Cond", "")) for node in plan)
@@ -135,14 +141,14 @@ async def test_a_block_range_is_a_tid_range_scan(
     await connection.execute("SET enable_tidscan = on")
     part = TidRange((10, 0), (40, 0))
 
-    for statement in (sql.delete(target, part), sql.delete_skip_locked(target, part)):
+    for statement in (deletion(target, part), free(target, part)):
         kinds = [node["Node Type"] for node in nodes(await explain(connection, statement))]
         assert "Tid Range Scan" in kinds, kinds
         assert not any(kind in {"Seq Scan", "Index Scan", "Bitmap Heap Scan"} for kind in kinds)
 
     kinds = [
         node["Node Type"]
-        for node in nodes(await explain(connection, sql.delete(target, Tids(((1, 1), (2, 2))))))
+        for node in nodes(await explain(connection, deletion(target, Tids(((1, 1), (2, 2))))))
     ]
     assert "Tid Scan" in kinds
 
@@ -159,7 +165,9 @@ async def test_rows_read_by_a_slice_stay_bounded_as_the_backlog_grows(
         low, high = await middle(connection, target)
         async with connection.transaction():
             plan = await explain(
-                connection, sql.delete(target, KeyRange(low, high)), ", ANALYZE, BUFFERS"
+                connection,
+                deletion(target, KeyRange(low, high)),
+                ", ANALYZE, BUFFERS",
             )
         read[rows] = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
 

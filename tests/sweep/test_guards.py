@@ -1,10 +1,11 @@
-"""Doubts hold a sweep: nothing is deleted, the reason is said, a release lets it go."""
+"""HoldReasons hold a sweep: nothing is deleted, the reason is said, a release lets it go."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ import pytest
 
 from sweeperd.demo.server import Installation, Server
 from sweeperd.host.clock import SystemClock
+from sweeperd.log.events import SweepReleased
+from sweeperd.log.run_events import SweepWarning
 from sweeperd.sweep.guards.hold_file import Holds
+from sweeperd.sweep.outcome.memory import SweepMemory
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 
@@ -34,7 +38,7 @@ class LyingClock(SystemClock):
         return super().now() + timedelta(seconds=self.seconds)
 
 
-async def held(dsn: str, memory: dict[str, Any], **given: Any) -> str:
+async def held(dsn: str, memory: SweepMemory, **given: Any) -> str:
     """Run; it must be held without a row gone. Return the reason."""
     connection = await asyncpg.connect(dsn)
     before = await connection.fetchval("SELECT count(*) FROM t")
@@ -42,7 +46,7 @@ async def held(dsn: str, memory: dict[str, Any], **given: Any) -> str:
     assert report.outcome == "held", report
     assert await connection.fetchval("SELECT count(*) FROM t") == before
     await connection.close()
-    return report.reason or ""
+    return report.end_reason or ""
 
 
 async def test_a_release_passes_what_the_hold_told_and_nothing_newer(
@@ -50,7 +54,7 @@ async def test_a_release_passes_what_the_hold_told_and_nothing_newer(
 ) -> None:
     await database.execute(ROWS + "; DELETE FROM t WHERE id > 40")
     holds = Holds(tmp_path, SystemClock().now)
-    await held(database.dsn, {}, holds=holds)
+    await held(database.dsn, SweepMemory(), holds=holds)
     told = holds.release("s", "test")
     assert told is not None
     assert told.kinds == ("survivors",)
@@ -59,8 +63,8 @@ async def test_a_release_passes_what_the_hold_told_and_nothing_newer(
     report = await sweep(database.dsn, release=False, holds=holds, clock=lying)
 
     assert (report.outcome, report.deleted_count) == ("held", 0)
-    assert "max_clock_skew" in (report.reason or "")
-    assert "survive" not in (report.reason or "")
+    assert "max_clock_skew" in (report.end_reason or "")
+    assert "survive" not in (report.end_reason or "")
     assert (await sweep(database.dsn, release=False, holds=holds)).outcome == "held"
     told = holds.release("s", "test")
     assert told is not None
@@ -73,7 +77,7 @@ async def test_a_release_passes_what_the_hold_told_and_nothing_newer(
 async def test_clocks_that_are_too_far_apart_hold(database: TestDatabase, seconds: int) -> None:
     await database.execute(ROWS)
 
-    reason = await held(database.dsn, {}, clock=LyingClock(seconds))
+    reason = await held(database.dsn, SweepMemory(), clock=LyingClock(seconds))
 
     assert "max_clock_skew" in reason
 
@@ -90,20 +94,20 @@ async def test_a_first_run_without_survivors_holds_and_a_release_is_heard(
     database: TestDatabase,
 ) -> None:
     await database.execute(ROWS + "; DELETE FROM t WHERE id > 40")
-    memory: dict[str, Any] = {}
+    memory = SweepMemory()
     assert "none of 40 sampled rows" in await held(database.dsn, memory)
-    assert memory == {}
+    assert memory == SweepMemory()
     heard = Heard()
 
     report = await sweep(database.dsn, memory=memory, heard=heard, release=True)
 
     assert (report.outcome, report.deleted_count) == ("drained", 40)
-    assert "none of 40 sampled rows" in heard.named("sweep_released")[0]["reason"]
+    assert "none of 40 sampled rows" in heard.of(SweepReleased)[0].reason
 
 
 async def test_a_known_sweep_may_empty_its_table(database: TestDatabase) -> None:
     await database.execute(ROWS)
-    memory: dict[str, Any] = {}
+    memory = SweepMemory()
     await sweep(database.dsn, memory=memory, release=False)
     await database.execute("UPDATE t SET expires_at = now() - interval '1 hour'")
 
@@ -119,7 +123,7 @@ async def test_changed_settings_are_looked_at_like_a_first_run(
     database: TestDatabase, changed: dict[str, Any]
 ) -> None:
     await database.execute(ROWS)
-    memory: dict[str, Any] = {}
+    memory = SweepMemory()
     await sweep(database.dsn, memory=memory, release=False)
     await database.execute("UPDATE t SET expires_at = now() - interval '1 hour'")
 
@@ -130,9 +134,10 @@ async def test_changed_settings_are_looked_at_like_a_first_run(
 
 async def test_a_database_clock_that_went_back_holds(database: TestDatabase) -> None:
     await database.execute(ROWS)
-    memory: dict[str, Any] = {}
+    memory = SweepMemory()
     await sweep(database.dsn, memory=memory, release=False)
-    memory["guard"]["cutoff"] += 400_000_000
+    assert memory.facts is not None
+    memory.facts = replace(memory.facts, cutoff=memory.facts.cutoff + 400_000_000)
 
     assert "went back" in await held(database.dsn, memory)
 
@@ -141,16 +146,17 @@ async def test_a_database_clock_that_ran_ahead_of_elapsed_time_holds(
     database: TestDatabase,
 ) -> None:
     await database.execute(ROWS)
-    memory: dict[str, Any] = {}
+    memory = SweepMemory()
     await sweep(database.dsn, memory=memory, release=False)
-    memory["guard"]["cutoff"] -= 400_000_000
+    assert memory.facts is not None
+    memory.facts = replace(memory.facts, cutoff=memory.facts.cutoff - 400_000_000)
 
     assert "passed here" in await held(database.dsn, memory)
 
 
 async def test_a_table_that_was_made_anew_holds(database: TestDatabase) -> None:
     await database.execute(ROWS)
-    memory: dict[str, Any] = {}
+    memory = SweepMemory()
     await sweep(database.dsn, memory=memory, release=False)
     await database.execute("DROP TABLE t;" + ROWS)
 
@@ -183,7 +189,7 @@ async def test_a_restored_data_directory_holds(own_server: Server) -> None:
     backup = own_server.directory / "backup"
     copied(own_server.data, backup)
     own_server.start()
-    memory: dict[str, Any] = {}
+    memory = SweepMemory()
     assert (await sweep(own_server.dsn(), memory=memory, release=False)).deleted_count == 50
     own_server.stop()
     shutil.rmtree(own_server.data)
@@ -195,7 +201,7 @@ async def test_a_restored_data_directory_holds(own_server: Server) -> None:
 
 async def test_a_promotion_does_not_hold(own_server: Server) -> None:
     await prepared(own_server)
-    memory: dict[str, Any] = {}
+    memory = SweepMemory()
     assert (await sweep(own_server.dsn(), memory=memory, release=False)).deleted_count == 50
     standby = Server(own_server.installation, {"wal_level": "replica"})
     standby.create()
@@ -221,7 +227,7 @@ async def test_a_promotion_does_not_hold(own_server: Server) -> None:
         report = await sweep(standby.dsn(), memory=memory, heard=heard, release=False)
 
         assert (report.outcome, report.deleted_count) == ("drained", 9)
-        assert "promoted" in str(heard.named("warning"))
+        assert "promoted" in str(heard.of(SweepWarning))
     finally:
         standby.stop(immediate=True)
         standby.remove()
@@ -236,7 +242,7 @@ async def test_a_standby_is_waited_for_and_nothing_goes(own_server: Server) -> N
     report = await sweep(own_server.dsn(), timeout=timedelta(seconds=2))
 
     assert (report.outcome, report.deleted_count) == ("throttled", 0)
-    assert "read-only" in (report.reason or "")
+    assert "read-only" in (report.end_reason or "")
 
 
 async def test_what_a_role_cannot_read_is_named_as_not_guarded(database: TestDatabase) -> None:
@@ -256,7 +262,7 @@ async def test_what_a_role_cannot_read_is_named_as_not_guarded(database: TestDat
 async def test_a_larger_share_than_allowed_holds(database: TestDatabase) -> None:
     await database.execute(ROWS)
 
-    reason = await held(database.dsn, {}, max_fraction=0.4)
+    reason = await held(database.dsn, SweepMemory(), max_fraction=0.4)
 
     assert "50% of the sampled rows are expired, more than max_fraction (40%)" in reason
     assert (await sweep(database.dsn, release=False, max_fraction=0.5)).deleted_count == 50
@@ -264,19 +270,26 @@ async def test_a_larger_share_than_allowed_holds(database: TestDatabase) -> None
 
 async def test_a_jump_against_the_usual_holds(database: TestDatabase) -> None:
     await database.execute(ROWS)
-    memory: dict[str, Any] = {}
+    memory = SweepMemory()
     await sweep(database.dsn, memory=memory, release=False)
     hour = 3_600_000_000
     for _ in range(4):  # hours in which one row of a hundred expired
-        memory["drained"]["drained_at"] -= hour
+        _look_back(memory, hour)
         await database.execute("INSERT INTO t VALUES (0, now() - interval '1 second')")
         await database.execute(
             "INSERT INTO t SELECT g, now() + interval '9 hours' FROM generate_series(1, 20) g"
         )
         assert (await sweep(database.dsn, memory=memory, release=False)).outcome == "drained"
-    memory["drained"]["drained_at"] -= hour
+    _look_back(memory, hour)
     await database.execute("UPDATE t SET expires_at = now() - interval '1 s' WHERE id % 2 = 0")
 
     assert "times the usual" in await held(database.dsn, memory)
-    memory["drained"]["drained_at"] -= 100 * hour  # after a long pause the same is no jump
+    _look_back(memory, 100 * hour)  # after a long pause the same is no jump
     assert (await sweep(database.dsn, memory=memory, release=False)).outcome == "drained"
+
+
+def _look_back(memory: SweepMemory, micros: int) -> None:
+    """Let the last drained run have been earlier."""
+    load = memory.usual_load
+    assert load is not None
+    memory.usual_load = replace(load, drained_at=load.drained_at - micros)

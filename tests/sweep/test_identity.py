@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from sweeperd.log.event import Event
+from sweeperd.log.run_events import Waiting
+from sweeperd.postgres.sql.partitions import Above
 from sweeperd.postgres.sql.rows import Table
 from sweeperd.sweep.execute.partitions import Past, take_out
 from sweeperd.sweep.outcome.report import RunEndError
@@ -33,9 +35,9 @@ class After(Heard):
         self._database, self._change = database, change
         self.changed: asyncio.Task[str] | None = None
 
-    def __call__(self, event: str, **fields: Any) -> None:
-        super().__call__(event, **fields)
-        if event == "waiting" and self.changed is None:
+    def __call__(self, event: Event) -> None:
+        super().__call__(event)
+        if isinstance(event, Waiting) and self.changed is None:
             self.changed = asyncio.ensure_future(self._database.execute(self._change))
 
 
@@ -68,7 +70,7 @@ async def test_a_table_changed_in_the_middle_of_a_run_loses_no_more_rows(
 
     assert heard.changed is not None
     await heard.changed
-    assert (report.outcome, said in (report.reason or "")) == (outcome, True), report
+    assert (report.outcome, said in (report.end_reason or "")) == (outcome, True), report
     assert 0 < report.deleted_count < 2000
     if "DROP TABLE" not in change and "RENAME" not in change:
         table = "t1" if made == LEAF else "t"
@@ -105,29 +107,91 @@ async def test_a_column_that_an_archive_would_miss_ends_the_run(
         archives=tmp_path,
     )
 
-    assert (report.outcome, "the archive would miss" in (report.reason or "")) == (
+    assert (report.outcome, "the archive would miss" in (report.end_reason or "")) == (
         "throttled",
         True,
     ), report
 
 
-async def test_a_partition_made_anew_since_it_was_found_past_is_not_dropped(
-    database: TestDatabase,
+OTHER = (
+    "CREATE TABLE other (expires_at timestamptz) PARTITION BY RANGE (expires_at);"
+    "ALTER TABLE t DETACH PARTITION p;"
+)
+BOUND = "FOR VALUES FROM ('2000-01-01') TO ('2001-01-01')"
+
+
+@pytest.mark.every_server
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TABLE p;"
+        "CREATE TABLE p PARTITION OF t FOR VALUES FROM ('2000-01-01') TO ('2099-01-01')",
+        OTHER + f"ALTER TABLE other ATTACH PARTITION p {BOUND}",
+        OTHER + "CREATE TABLE kept (expires_at timestamptz, made timestamptz) PARTITION BY RANGE "
+        f"(made); ALTER TABLE p ADD made timestamptz; ALTER TABLE kept ATTACH PARTITION p {BOUND}",
+    ],
+)
+async def test_a_partition_that_is_another_one_since_it_was_found_past_is_not_dropped(
+    database: TestDatabase, change: str
 ) -> None:
-    made = "CREATE TABLE p PARTITION OF t FOR VALUES FROM ('{}') TO ('{}')"
     await database.execute(
         "CREATE TABLE t (expires_at timestamptz) PARTITION BY RANGE (expires_at);"
-        + made.format("2000-01-01", "2001-01-01")
+        f"CREATE TABLE p PARTITION OF t {BOUND}"
     )
-    oid = await database.fetchval("SELECT 'p'::regclass::oid")
+    oids = await database.fetch("SELECT 'p'::regclass::oid AS p, 't'::regclass::oid AS t")
     bound = await database.fetchval(
         "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = 'p'::regclass"
     )
-    past = Past(oid, Table("public", "p"), Table("public", "t"), bound, owned=True)
-    await database.execute("DROP TABLE p;" + made.format("2000-01-01", "2099-01-01"))
+    leaf, root = oids[0]["p"], oids[0]["t"]
+    above = Above(root, root, "expires_at")
+    past = Past(leaf, Table("public", "p"), Table("public", "t"), bound, owned=True, above=above)
     connection = await database.integer_times()
+    async with connection.transaction():
+        await take_out(connection, past, drop=False)
+        await connection.execute(f"ALTER TABLE t ATTACH PARTITION p {BOUND}")
+    await database.execute(change)
 
     with pytest.raises(RunEndError, match="made anew"):
         async with connection.transaction():
             await take_out(connection, past, drop=True)
     assert await database.fetchval("SELECT to_regclass('p') IS NOT NULL")
+
+
+@pytest.mark.every_server
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ALTER TABLE t RENAME expires_at TO x; ALTER TABLE t RENAME made TO expires_at", "column"),
+        (
+            OTHER + "ALTER TABLE other ADD id int; ALTER TABLE other ADD made timestamptz;"
+            "ALTER TABLE other ATTACH PARTITION p DEFAULT",
+            "attached or detached",
+        ),
+        (
+            "TRUNCATE t; INSERT INTO t SELECT now() - interval '1 h', g, now() FROM "
+            "generate_series(1, 4000) g",
+            "truncated or rewritten",
+        ),
+        ("ALTER TABLE t ADD u uuid DEFAULT gen_random_uuid()", "truncated or rewritten"),
+    ],
+    ids=["swapped", "moved", "truncated", "rewritten"],
+)
+async def test_a_partition_changed_in_the_middle_of_a_run_loses_no_more_rows(
+    database: TestDatabase, change: str, said: str
+) -> None:
+    await database.execute(
+        "CREATE TABLE t (expires_at timestamptz, id int, made timestamptz) "
+        "PARTITION BY RANGE (expires_at); CREATE TABLE p PARTITION OF t DEFAULT;"
+        "INSERT INTO t SELECT now() + (g - 2000.5) * interval '1 minute', g, now() "
+        "FROM generate_series(1, 4000) g"
+    )
+    heard = After(database, change)
+
+    report = await sweep(database.dsn, heard=heard, max_batch_rows=300, rate_limit=600)
+
+    assert heard.changed is not None
+    await heard.changed
+    assert report.outcome in {"throttled", "failed"}, report
+    assert said in str(report.end_reason)
+    if said != "truncated or rewritten":
+        assert await database.fetchval("SELECT count(*) FROM p") == 4000 - report.deleted_count

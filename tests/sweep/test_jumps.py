@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweeperd.daemon.state.memory import memory_from_json, memory_to_json
 from sweeperd.sweep.guards.holds import jump_hold
-from sweeperd.sweep.survey.usual_load import Amount, UsualLoad
+from sweeperd.sweep.outcome.memory import SweepMemory
+from sweeperd.sweep.outcome.usual_load import Amount, UsualLoad
 from tests.conftest import TestDatabase
 from tests.sweep.engine import sweep
 
@@ -219,7 +221,8 @@ def test_the_key_tunes_the_guard(most: float | None, *, held: bool) -> None:
 
 
 def test_the_former_form_of_the_memory_still_guards() -> None:
-    past = UsualLoad.from_json({"drained_at": 0, "rates": [0.001, 0.001, 15.0, 0.001]})
+    rates = [0.001, 0.001, 15.0, 0.001]
+    past = memory_from_json({"drained": {"drained_at": 0, "rates": rates}}).usual_load
 
     assert past is not None
     assert jump_hold(Amount(0.9, 5000), HOUR, past, 10.0) is not None
@@ -255,7 +258,8 @@ def test_what_a_run_found_stays_usual_for_forty_days(
         assert expected.share >= max(one[1] for one in recent)
         assert (expected.rows or 0) >= max(one[2] for one in recent)
         assert len(load.days) <= 41
-        assert UsualLoad.from_json(json.loads(json.dumps(load.as_json()))) == load
+        stored = json.dumps(memory_to_json(SweepMemory(usual_load=load)))
+        assert memory_from_json(json.loads(stored)).usual_load == load
 
 
 async def test_a_weekly_load_is_swept_and_a_catastrophe_is_not(database: TestDatabase) -> None:
@@ -263,7 +267,7 @@ async def test_a_weekly_load_is_swept_and_a_catastrophe_is_not(database: TestDat
         "CREATE TABLE t AS SELECT g AS id, now() + interval '9 days' AS expires_at "
         "FROM generate_series(1, 3000) g"
     )
-    memory: dict[str, object] = {}
+    memory = SweepMemory()
     for _ in range(5):  # a week in which nothing expires
         assert (await sweep(database.dsn, memory=memory, release=False)).outcome == "drained"
 
@@ -271,18 +275,13 @@ async def test_a_weekly_load_is_swept_and_a_catastrophe_is_not(database: TestDat
     report = await sweep(database.dsn, memory=memory, release=False)
     assert (report.outcome, report.deleted_count) == ("drained", 750)
 
-    memory["drained"] = UsualLoad(_drained_at(memory), runs=9).as_json()  # long ago
+    assert memory.usual_load is not None
+    memory.usual_load = UsualLoad(memory.usual_load.drained_at, runs=9)  # long ago
     await database.execute("UPDATE t SET expires_at = now() WHERE id % 10 > 0")
     report = await sweep(database.dsn, memory=memory, release=False)
     assert (report.outcome, report.deleted_count) == ("held", 0)
-    assert "max_jump (10)" in (report.reason or "")
+    assert "max_jump (10)" in (report.end_reason or "")
 
     report = await sweep(database.dsn, memory=memory, release=False, max_jump="off")
     assert report.outcome == "drained"
     assert report.deleted_count > 1000
-
-
-def _drained_at(memory: dict[str, object]) -> int:
-    load = UsualLoad.from_json(memory["drained"])
-    assert load is not None
-    return load.drained_at

@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from sweeperd.postgres.proof import Epoch, Proof
 from sweeperd.postgres.transaction import CommitUnknownError, commit
 from tests.conftest import TestDatabase
 from tests.sweep.engine import sweep
@@ -57,7 +58,7 @@ async def test_a_connection_cut_at_every_message_loses_nothing(
             assert len(left) == 200
         else:  # nothing is retried before the first batch: the daemon does that
             assert (report.exit_code, report.batches) == (69, 0), (step, report)
-    assert drained > whole.seen / 3
+    assert drained >= 9  # three batches of three messages
 
 
 @pytest.mark.parametrize("strategy", ["heap", "index"])
@@ -99,7 +100,9 @@ async def test_a_timeout_that_falls_into_a_commit_without_answer_is_not_lost(
         connection = await asyncpg.connect(proxy.dsn(database.name))
         await connection.execute("BEGIN")
         proxy.cut_at, proxy.reached = proxy.seen + 1, asyncio.Event()
-        committing = asyncio.ensure_future(commit(connection, "1"))
+        committing = asyncio.ensure_future(
+            commit(connection, Proof("1", Epoch("", None), (), (), (), (), ()))
+        )
         await proxy.reached.wait()
         committing.cancel()
 

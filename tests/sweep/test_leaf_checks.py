@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
+from sweeperd.log.event import Event
+from sweeperd.log.run_events import BatchCommitted
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 
@@ -212,9 +213,9 @@ async def test_row_security_enabled_during_a_run_ends_it(database: TestDatabase)
     first = asyncio.Event()
 
     class Hearing(Heard):
-        def __call__(self, event: str, **fields: Any) -> None:
-            super().__call__(event, **fields)
-            if event == "batch":
+        def __call__(self, event: Event) -> None:
+            super().__call__(event)
+            if isinstance(event, BatchCommitted):
                 first.set()
 
     run = asyncio.ensure_future(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
+from sweeperd.sweep.outcome.memory import SweepMemory
 from tests.conftest import TestDatabase
 from tests.sweep.engine import sweep
 
@@ -67,7 +67,7 @@ async def test_a_pass_in_many_runs_ends_and_leaves_nothing(
     """Each run is stopped by max_rows, and another number of workers takes over."""
     await database.execute(table(shape))
     before, whole = (await database.fetch(LIVE))[0]
-    memory: dict[str, Any] = {}
+    memory = SweepMemory()
     deleted = runs = 0
     async with asyncio.timeout(PATIENCE):
         while True:
@@ -83,14 +83,14 @@ async def test_a_pass_in_many_runs_ends_and_leaves_nothing(
 
     assert deleted == whole - before
     assert tuple((await database.fetch(LIVE))[0]) == (before, before)
-    assert not memory.get("lanes")
+    assert not memory.cursors
 
 
 async def test_leaves_that_come_go_and_empty_between_runs_lose_nothing(
     database: TestDatabase,
 ) -> None:
     await database.execute(table("mmmmm"))
-    memory: dict[str, Any] = {}
+    memory = SweepMemory()
     changes = (
         "DROP TABLE p2",
         "TRUNCATE p1",

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from sweeperd.log.run_events import BatchCommitted
+from sweeperd.sweep.outcome.memory import SweepMemory
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 from tests.sweep.model import is_expired
@@ -137,7 +139,7 @@ async def test_one_value_in_300_000_rows_goes_in_small_batches(database: TestDat
     report = await sweep(database.dsn, strategy="index", max_batch_rows=5000, heard=heard)
 
     assert report.deleted_count == 300_000
-    assert max(batch["rows"] for batch in heard.named("batch")) <= 5000
+    assert max(batch.rows for batch in heard.of(BatchCommitted)) <= 5000
     assert await database.fetchval("SELECT count(*) FROM t") == 1
 
 
@@ -164,13 +166,13 @@ async def test_max_rows_is_never_exceeded_and_the_cursor_is_kept(database: TestD
         "CREATE TABLE t AS SELECT g AS id, now() - interval '1 hour' AS expires_at "
         "FROM generate_series(1, 10000) g"
     )
-    memory: dict[str, Any] = {}
+    memory = SweepMemory()
 
     report = await sweep(database.dsn, max_rows=1234, memory=memory)
 
     assert (report.outcome, report.deleted_count) == ("capped", 1234)
     assert await database.fetchval("SELECT count(*) FROM t") == 10000 - 1234
-    assert memory["lanes"]
+    assert memory.cursors
 
 
 async def test_a_batch_of_exactly_one_row_more_makes_two_batches(database: TestDatabase) -> None:

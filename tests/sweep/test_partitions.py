@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sweeperd.log.run_events import PartitionDetached, PartitionDropped
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 
@@ -50,7 +51,7 @@ async def test_leaves_wholly_past_go_as_a_whole(
     assert sorted(report.partitions) == ["public.p_inner", "public.p_old"]
     kept = await database.fetchval("SELECT to_regclass('p_old') IS NOT NULL")
     assert kept is (how == "detach")
-    assert len(heard.named("partition_detached" if how == "detach" else "partition_dropped")) == 2
+    assert len(heard.of(PartitionDetached if how == "detach" else PartitionDropped)) == 2
 
 
 async def test_epoch_partitions_go_too(database: TestDatabase) -> None:

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from sweeperd.demo.server import Server
+from sweeperd.log.run_events import RowSkipped
 from sweeperd.sweep.lanes.heap import HeapLane
 from tests.conftest import TestDatabase
 from tests.parts import SHARED, need
@@ -45,7 +46,7 @@ async def test_refused_rows_are_named_and_all_others_go(
     assert {row["id"] for row in await database.fetch("SELECT id FROM t")} == {0, 7, 444}
     assert (report.deleted_count, report.skipped_count) == (498, 2)
     assert report.outcome == "failed"
-    assert {event["key"] for event in heard.named("row_skipped")} == {"id=7", "id=444"}
+    assert {event.key for event in heard.of(RowSkipped)} == {"id=7", "id=444"}
     assert any("id=7" in warning for warning in report.warnings)
 
 
@@ -61,7 +62,7 @@ async def test_a_table_where_each_row_fails_stops_early(database: TestDatabase) 
 
     assert report.outcome == "failed"
     assert "refuses each row" in (report.error or "")
-    assert len(heard.named("row_skipped")) <= 100
+    assert len(heard.of(RowSkipped)) <= 100
 
 
 async def test_a_row_whose_where_raises_is_stepped_over(database: TestDatabase) -> None:
@@ -135,7 +136,7 @@ async def test_a_value_that_the_condition_cannot_read_costs_its_own_row_only(
     assert "recursion" not in (report.error or "")
     assert {row["id"] for row in await database.fetch("SELECT id FROM t")} == {450}, report
     assert (report.outcome, report.skipped_count) == ("failed", 1)
-    assert [event["key"] for event in heard.named("row_skipped")] == ["id=450"]
+    assert [event.key for event in heard.of(RowSkipped)] == ["id=450"]
 
 
 async def test_a_key_that_is_no_text_in_any_encoding_is_named_by_its_ctid(server: Server) -> None:
@@ -160,7 +161,7 @@ async def test_a_key_that_is_no_text_in_any_encoding_is_named_by_its_ctid(server
         assert "recursion" not in (report.error or "")
         assert await inside.fetchval("SELECT count(*) FROM t") == 1, report
         assert (report.outcome, report.skipped_count) == ("failed", 1)
-        assert heard.named("row_skipped")[0]["key"].startswith("ctid=(")
+        assert heard.of(RowSkipped)[0].key.startswith("ctid=(")
         await inside.close()
     finally:
         await admin.execute("DROP DATABASE IF EXISTS odd_bytes WITH (FORCE)")
@@ -181,4 +182,4 @@ async def test_an_error_that_is_no_rows_ends_the_run_with_it(
     report = await sweep(database.dsn, strategy="heap", timeout=timedelta(seconds=20))
 
     assert report.outcome == "failed"
-    assert "no slice can be made" in (report.reason or "") + (report.error or "")
+    assert "no slice can be made" in (report.end_reason or "") + (report.error or "")

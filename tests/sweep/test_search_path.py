@@ -114,12 +114,12 @@ async def run_all(database: TestDatabase, role: str, archives: Path) -> None:
             found = await preflight(connection, settings(**case.given), config, SystemClock())
         assert not [one for one in found if one.level == "error"], (name, found)
         dry = await sweep(dsn, dry_run=True, archives=archives, **case.given)
-        assert dry.outcome == "drained", (name, dry.reason)
+        assert dry.outcome == "drained", (name, dry.end_reason)
         report = await sweep(dsn, archives=archives, max_batch_rows=70, **case.given)
         rows = await database.fetchval("SELECT count(*) FROM public.t")
         if name != "timestamp":
-            assert rows == case.left, (name, rows, report.outcome, report.reason)
-        assert report.outcome == ("failed" if name == "refused" else "drained"), report.reason
+            assert rows == case.left, (name, rows, report.outcome, report.end_reason)
+        assert report.outcome == ("failed" if name == "refused" else "drained"), report.end_reason
 
 
 @pytest.mark.every_server

@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import pytest
 
+from sweeperd.log.run_events import StrategyChanged, Waiting
+from sweeperd.sweep.outcome.memory import SweepMemory
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 
@@ -42,7 +44,7 @@ async def test_few_expired_rows_go_by_the_index(database: TestDatabase) -> None:
     report = await sweep(database.dsn)
 
     assert (report.strategy, report.deleted_count) == ("index", 60)
-    assert "by_expiry finds them" in report.plan[0]
+    assert "by_expiry finds them" in str(report.plan[0])
 
 
 async def test_a_backlog_goes_by_block_ranges(database: TestDatabase) -> None:
@@ -51,7 +53,7 @@ async def test_a_backlog_goes_by_block_ranges(database: TestDatabase) -> None:
     report = await sweep(database.dsn)
 
     assert (report.strategy, report.deleted_count) == ("heap", 30000)
-    assert "a backlog" in report.plan[0]
+    assert "a backlog" in str(report.plan[0])
 
 
 async def test_an_unforeseen_backlog_changes_to_block_ranges(database: TestDatabase) -> None:
@@ -61,7 +63,7 @@ async def test_an_unforeseen_backlog_changes_to_block_ranges(database: TestDatab
     report = await sweep(database.dsn, heard=heard, max_batch_rows=2000)
 
     assert (report.strategy, report.deleted_count) == ("heap+index", 59000)
-    assert "statistics told of about" in heard.named("strategy_changed")[0]["reason"]
+    assert "statistics told of about" in heard.of(StrategyChanged)[0].reason
     assert report.outcome == "drained"
 
 
@@ -72,7 +74,7 @@ async def test_a_backlog_that_is_none_changes_to_the_index(database: TestDatabas
     report = await sweep(database.dsn, heard=heard, max_batch_rows=20_000)
 
     assert (report.strategy, report.deleted_count) == ("heap+index", 10)
-    assert heard.named("strategy_changed")[0]["strategy"] == "index"
+    assert heard.of(StrategyChanged)[0].strategy == "index"
 
 
 async def test_without_statistics_it_works(database: TestDatabase) -> None:
@@ -85,7 +87,7 @@ async def test_without_statistics_it_works(database: TestDatabase) -> None:
     report = await sweep(database.dsn)
 
     assert (report.strategy, report.deleted_count) == ("heap", 500)
-    assert "no index leads with expires_at" in report.plan[0]
+    assert "no index leads with expires_at" in str(report.plan[0])
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -106,7 +108,7 @@ async def test_small_leaves_share_batches_and_lose_nothing(
 
 async def test_a_chain_resumes_in_the_leaf_where_it_stopped(database: TestDatabase) -> None:
     await database.execute(LEAVES)
-    memory: dict[str, object] = {}
+    memory = SweepMemory()
     counts = []
     for _ in range(20):
         report = await sweep(database.dsn, memory=memory, max_rows=90)
@@ -155,8 +157,8 @@ async def test_a_large_heap_that_yields_little_is_read_slowly(database: TestData
 
     assert report.outcome == "drained"
     assert report.waited_seconds["read_budget"] > 1
-    assert "MB/s" in report.plan[0]
-    assert any(event["reason"] == "read_budget" for event in heard.named("waiting"))
+    assert "MB/s" in str(report.plan[0])
+    assert any(event.reason == "read_budget" for event in heard.of(Waiting))
 
 
 async def test_grants_missing_on_one_leaf_send_the_sweep_through_the_parent(

@@ -176,6 +176,6 @@ async def test_locked_rows_are_not_taken_for_suppressed_ones(
     report = await sweep(database.dsn_for(role), where=where)
 
     assert (report.outcome, report.deleted_count) == ("throttled", 0), report
-    assert "locked by other transactions" in str(report.reason)
+    assert "locked by other transactions" in str(report.end_reason)
     assert report.skipped_count == EXPIRED
     await transaction.rollback()

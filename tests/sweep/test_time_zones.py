@@ -162,7 +162,7 @@ HARMLESS = [
 
 async def swept(database: TestDatabase, condition: str, **given: Any) -> tuple[str, str, int]:
     report = await sweep(database.dsn, column=None, keep=None, condition=condition, **given)
-    return str(report.outcome), str(report.reason), report.deleted_count
+    return str(report.outcome), str(report.end_reason), report.deleted_count
 
 
 @pytest.mark.every_server
@@ -248,7 +248,7 @@ async def test_a_plain_role_sees_how_its_expression_is_understood(database: Test
         report = await sweep(
             database.dsn_for(role), column=None, keep=None, condition="made > :cutoff"
         )
-        assert report.outcome == "drained", report.reason
+        assert report.outcome == "drained", report.end_reason
         return log.read_bytes().count(b"LOG:  parse tree") - before
 
     assert await told() == 2
@@ -306,10 +306,10 @@ async def test_a_where_is_evaluated_in_utc_whatever_the_session_has(
 
     refused = await sweep(database.dsn, where="x < now()")
     assert (refused.outcome, refused.deleted_count) == ("failed", 0)
-    assert str(refused.reason).startswith("where depends on the session's time zone")
+    assert str(refused.end_reason).startswith("where depends on the session's time zone")
     report = await sweep(database.dsn, where="x < now()", column_timezone="UTC")
 
-    assert (report.outcome, report.deleted_count) == ("drained", 1), report.reason
+    assert (report.outcome, report.deleted_count) == ("drained", 1), report.end_reason
     assert await database.fetchval("SELECT id FROM t") == 2
 
 
@@ -399,8 +399,10 @@ async def test_a_zone_that_host_and_server_know_differently_holds(
     holds = Holds(tmp_path, SystemClock().now)
     report = await sweep(database.dsn, column_timezone="Asia/Tokyo", release=False, holds=holds)
 
-    assert report.outcome == "held", report.reason
-    assert "this host and the server disagree about the time zone Asia/Tokyo" in str(report.reason)
+    assert report.outcome == "held", report.end_reason
+    assert "this host and the server disagree about the time zone Asia/Tokyo" in str(
+        report.end_reason
+    )
     hold = holds.read("s")
     assert hold is not None
     assert hold.kinds == ("zone",)
@@ -421,7 +423,7 @@ async def test_a_change_that_only_one_side_knows_holds_before_it_matters(
         database.dsn, column_timezone="Asia/Tokyo", keep=timedelta(days=30), release=False
     )
 
-    assert report.outcome == "held", report.reason
+    assert report.outcome == "held", report.end_reason
     assert await database.fetchval("SELECT count(*) FROM t") == 3
 
 

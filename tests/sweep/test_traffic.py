@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from sweeperd.log.events import SweepThrottled
 from sweeperd.postgres.sql.rows import TidRange
 from sweeperd.postgres.transaction import Frame
 from sweeperd.sweep.execute.batch import BatchLimits
@@ -147,7 +148,7 @@ async def test_a_client_deadlocked_with_a_batch_goes_on(database: TestDatabase) 
 async def test_without_the_bound_in_time_that_client_is_the_victim(
     database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patient = BatchLimits(Frame("sweeperd", 10_000, 10_000), 60.0)
+    patient = BatchLimits(Frame("sweeperd", 10_000, 10_000))
     monkeypatch.setattr(BatchLimits, "of", classmethod(lambda *_: patient))
 
     assert await client_is_the_victim(database)
@@ -166,7 +167,7 @@ async def test_rows_that_others_lock_are_skipped_counted_and_left_over(
         report = await sweep(database.dsn)
 
     assert (report.outcome, report.deleted_count, report.skipped_count) == ("throttled", 498, 2)
-    assert "locked" in (report.reason or "")
+    assert "locked" in (report.end_reason or "")
 
 
 async def test_a_lock_on_the_table_throttles_and_hurts_nobody(database: TestDatabase) -> None:
@@ -180,14 +181,14 @@ async def test_a_lock_on_the_table_throttles_and_hurts_nobody(database: TestData
     await holder.execute("LOCK TABLE t IN SHARE MODE")
     heard = Heard()
     running = asyncio.create_task(sweep(database.dsn, heard=heard))
-    while not heard.named("sweep_throttled"):
+    while not heard.of(SweepThrottled):
         await asyncio.sleep(0)
     await transaction.rollback()
 
     report = await running
 
     assert (report.outcome, report.deleted_count) == ("drained", 500)
-    assert "is locked" in heard.named("sweep_throttled")[0]["reason"]
+    assert "is locked" in heard.of(SweepThrottled)[0].reason
 
 
 async def test_two_sweeps_of_one_table_delete_each_row_once(database: TestDatabase) -> None:

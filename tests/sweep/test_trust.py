@@ -45,7 +45,7 @@ async def test_functions_of_a_closed_schema_are_used(database: TestDatabase, whe
 
     report = await sweep(database.dsn_for(role), where=where)
 
-    assert report.outcome == "drained", report.reason
+    assert report.outcome == "drained", report.end_reason
     left = await database.fetchval("SELECT count(*) FROM t")
     assert left == (3 if "===" in where else 7)
 
@@ -64,7 +64,7 @@ async def test_a_schema_that_strangers_may_create_in_is_refused(
     report = await sweep(database.dsn_for(role), where=where)
 
     assert report.outcome == "failed"
-    assert f"REVOKE CREATE ON SCHEMA app FROM {stranger}" in (report.reason or "")
+    assert f"REVOKE CREATE ON SCHEMA app FROM {stranger}" in (report.end_reason or "")
     assert await database.fetchval("SELECT count(*) FROM t") == 12
     await database.execute(f"REVOKE CREATE ON SCHEMA app FROM {stranger}")
     assert (await sweep(database.dsn_for(role), where=where)).outcome == "drained"
@@ -82,7 +82,7 @@ async def test_a_function_that_a_stranger_owns_is_refused(database: TestDatabase
     report = await sweep(database.dsn_for(role), where="app.odd(id)")
 
     assert report.outcome == "failed"
-    assert f"which {stranger} owns" in (report.reason or "")
+    assert f"which {stranger} owns" in (report.end_reason or "")
     await drop(database, stranger)
 
 
@@ -96,7 +96,7 @@ async def test_a_view_that_a_stranger_owns_is_refused(database: TestDatabase) ->
     report = await sweep(database.dsn_for(role), where="id NOT IN (SELECT id FROM app.kept)")
 
     assert report.outcome == "failed"
-    assert f"which {stranger} owns" in (report.reason or "")
+    assert f"which {stranger} owns" in (report.end_reason or "")
     await drop(database, stranger)
 
 
@@ -110,5 +110,5 @@ async def test_a_member_of_the_tables_owner_is_trusted(database: TestDatabase) -
 
     report = await sweep(database.dsn_for(role), where="app.odd(id)")
 
-    assert report.outcome == "drained", report.reason
+    assert report.outcome == "drained", report.end_reason
     await database.execute(f"DROP OWNED BY {owner}, {member} CASCADE")

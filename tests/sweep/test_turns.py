@@ -35,9 +35,9 @@ async def test_a_lane_that_never_moves_is_reported_as_a_bug(
     report = await sweep(database.dsn, timeout=timedelta(seconds=20))
 
     assert report.outcome == "failed"
-    assert "bug in sweeperd" in (report.reason or report.error or "")
-    assert "heap:0/1" in (report.reason or report.error or "")
-    assert "position (0, 0)" in (report.reason or report.error or "")
+    assert "bug in sweeperd" in (report.end_reason or report.error or "")
+    assert "heap:0/1" in (report.end_reason or report.error or "")
+    assert "position (0, 0)" in (report.end_reason or report.error or "")
 
 
 async def test_a_slice_that_ends_where_it_began_is_reported_as_a_bug_and_rolled_back(
@@ -55,7 +55,7 @@ async def test_a_slice_that_ends_where_it_began_is_reported_as_a_bug_and_rolled_
     report = await sweep(database.dsn, timeout=timedelta(seconds=20))
 
     assert report.outcome == "failed"
-    assert "bug in sweeperd" in (report.reason or report.error or "")
+    assert "bug in sweeperd" in (report.end_reason or report.error or "")
 
 
 async def test_a_lane_that_spins_without_a_statement_ends_before_it_blocks_the_others(
@@ -72,7 +72,7 @@ async def test_a_lane_that_spins_without_a_statement_ends_before_it_blocks_the_o
         report = await sweep(database.dsn)
 
     assert report.outcome == "failed"
-    assert "without a statement or a wait" in (report.reason or report.error or "")
+    assert "without a statement or a wait" in (report.end_reason or report.error or "")
 
 
 async def test_batches_that_are_rolled_back_for_ever_end_the_run(
@@ -94,7 +94,7 @@ async def test_batches_that_are_rolled_back_for_ever_end_the_run(
     report = await sweep(database.dsn, timeout=timedelta(seconds=30))
 
     assert report.outcome == "failed"
-    assert "100 batches were rolled back in a row" in (report.reason or report.error or "")
+    assert "100 batches were rolled back in a row" in (report.end_reason or report.error or "")
 
 
 def test_a_statement_and_a_wait_begin_the_count_anew() -> None:

@@ -98,10 +98,12 @@ def _is_harmless(value: object) -> bool:
     return isinstance(value, bool | int | float) and abs(value) < _SMALL
 
 
-def _value(values: Any, path: tuple[Any, ...]) -> object:  # noqa: ANN401 - any TOML
+def _value(values: object, path: tuple[str | int, ...]) -> object:
     for part in path:
-        try:
+        if isinstance(values, Mapping):
+            values = values.get(part)
+        elif isinstance(values, list) and isinstance(part, int) and 0 <= part < len(values):
             values = values[part]
-        except (KeyError, IndexError, TypeError):
+        else:
             return None
     return values

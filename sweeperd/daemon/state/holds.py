@@ -98,7 +98,7 @@ def _recorded(loaded: Loaded, now: datetime) -> Iterator[Hold]:
         if record.held is not None:
             by = BY_GUARD if record.held_by == "guard" else record.held_by or ""
             # what the guard had found is not known any more: the release passes all of it
-            kinds = _former_kinds(record.memory) if by == BY_GUARD else ()
+            kinds = record.held_kinds if by == BY_GUARD else ()
             yield Hold(name, record.held, by=by, since=now, kinds=kinds, policy=record.policy)
 
 
@@ -176,8 +176,3 @@ def _damage_hold(holds: Holds, sweep: SweepConfig, why: str) -> Hold:
         kinds=(STATE_KIND,),
         policy=policy_of(sweep),
     )
-
-
-def _former_kinds(memory: Mapping[str, object]) -> tuple[str, ...]:
-    kinds = memory.get("held_for")
-    return tuple(str(kind) for kind in kinds) if isinstance(kinds, list) else ()

@@ -8,11 +8,11 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import structlog
-
 from sweeperd.daemon.state.record import Loaded, NewerVersionError, SweepRecord, decode, encode
 from sweeperd.errors import EXIT_CONFIG, SweeperdError
 from sweeperd.host.permissions import read_file
+from sweeperd.log.daemon_events import StateNotSaved, StateSavedAgain, StateSetAside
+from sweeperd.log.event import emit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,8 +25,6 @@ LOCK_FILE = "lock"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _KEPT_COPIES = 9
 _LARGEST = 256 * 2**20
-
-log = structlog.stdlib.get_logger()
 
 
 class StateLockedError(SweeperdError):
@@ -131,11 +129,11 @@ class StateStore:
             self._replace(content)
         except OSError as error:
             if not self._failing:
-                log.warning("state_not_saved", path=str(self._path), error=str(error))
+                emit(StateNotSaved(str(self._path), str(error)))
             self._failing = True
             return False
         if self._failing:
-            log.info("state_saved_again", path=str(self._path))
+            emit(StateSavedAgain(str(self._path)))
         self._failing = False
         return True
 
@@ -146,7 +144,7 @@ class StateStore:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             if error.errno in _NO_ROOM:
-                log.warning("state_not_saved", path=str(path), error=str(error))
+                emit(StateNotSaved(str(path), str(error)))
                 return None
             raise StateLockedError(
                 f"the state directory {self._directory} cannot be used: {error}",
@@ -193,9 +191,9 @@ class StateStore:
         try:
             self._path.replace(aside)
         except OSError as error:
-            log.warning("state_set_aside", path=str(self._path), reason=reason, error=str(error))
+            emit(StateSetAside(str(self._path), reason, error=str(error)))
         else:
-            log.warning("state_set_aside", path=str(self._path), kept=str(aside), reason=reason)
+            emit(StateSetAside(str(self._path), reason, kept=str(aside)))
 
 
 def _content(path: Path) -> bytes:

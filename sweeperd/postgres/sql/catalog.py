@@ -1,7 +1,6 @@
 """SQL on the system catalogues: what a server and a table are. Constants and pure builders.
 
-Names here are bare, for ``reading`` pins search_path; what a batch asks (UNCHANGED) names its
-schemas.
+Names here are bare, for ``reading`` pins search_path; what a batch asks is in ``sql.batch``.
 """
 
 from __future__ import annotations
@@ -93,11 +92,7 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::
                                   WHEN 'replica' THEN 'R' ELSE 'O' END)) AS delete_rule,
        row_security_active(c.oid) AND EXISTS (
            SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polcmd <> '*')
-           AS policies_by_command,
-       (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgconstraint <> 0
-        AND t.tgenabled IN ('O', 'A'))
-       + (SELECT count(*) FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type = '4'
-          AND r.ev_enabled <> 'D') AS reactions
+           AS policies_by_command
 """
 
 TABLE: Final = f"""
@@ -117,54 +112,6 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_am am ON am.oid = c.relam
 WHERE t.level > 0
 ORDER BY c.oid
-"""
-
-# Whether tables by name are what they were: asked in each batch, so it joins nothing.
-UNCHANGED: Final = """
-SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text AS xid,
-       (SELECT pg_catalog.bool_and(pg_catalog.to_regclass(w.name)
-                                   OPERATOR(pg_catalog.=) w.oid::pg_catalog.oid)
-        FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
-                        pg_catalog.unnest($2::pg_catalog.int8[])) AS w(name, oid))
-   AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class
-        WHERE oid OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.int8[]::pg_catalog.oid[])
-          AND relispartition) OPERATOR(pg_catalog.=) $3::pg_catalog.int8
-   AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute
-        WHERE attrelid OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.int8[]::pg_catalog.oid[])
-          AND NOT attisdropped
-          AND pg_catalog.concat(atttypid, ' ', attname)
-              OPERATOR(pg_catalog.=) ANY ($4::pg_catalog.text[]))
-       OPERATOR(pg_catalog.=) $5::pg_catalog.int8
-   AND ($6::pg_catalog.int8 IS NULL OR $6::pg_catalog.int8 OPERATOR(pg_catalog.=)
-        (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute
-         WHERE attrelid OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.int8[]::pg_catalog.oid[])
-           AND attnum OPERATOR(pg_catalog.>) 0 AND NOT attisdropped))
-       AS unchanged,
-       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger
-        WHERE tgrelid OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.int8[]::pg_catalog.oid[])
-          AND tgconstraint OPERATOR(pg_catalog.<>) 0
-          AND tgenabled OPERATOR(pg_catalog.=) ANY ('{O,A}'::pg_catalog."char"[]))
-       OPERATOR(pg_catalog.+)
-       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_rewrite
-        WHERE ev_class OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.int8[]::pg_catalog.oid[])
-          AND ev_type OPERATOR(pg_catalog.=) '4'::pg_catalog."char"
-          AND ev_enabled OPERATOR(pg_catalog.<>) 'D'::pg_catalog."char")
-       OPERATOR(pg_catalog.=) $7::pg_catalog.int8 AS same_reactions
-"""
-
-# Tables by name that are not what they were; ``column`` names the one that differs, if any.
-CHANGED: Final = """
-SELECT w.schema, w.name, k.name AS column, c.oid IS DISTINCT FROM w.oid::oid AS replaced, w.oid
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bool[]) AS w(schema, name, oid, partition)
-LEFT JOIN pg_class c ON c.oid = to_regclass(format('%I.%I', w.schema, w.name))
-LEFT JOIN LATERAL (
-    SELECT k.name FROM unnest($5::text[], $6::bigint[]) AS k(name, type)
-    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = k.name AND NOT a.attisdropped
-    WHERE c.oid = w.oid::oid AND a.atttypid IS DISTINCT FROM k.type::oid
-) AS k ON true
-WHERE c.oid IS DISTINCT FROM w.oid::oid OR c.relispartition IS DISTINCT FROM w.partition
-   OR k.name IS NOT NULL
-LIMIT 1
 """
 
 CHILDREN: Final = """
@@ -333,7 +280,7 @@ def sorts_as_time(collation: str) -> str:
 # Leaves with their bound in their own parent. TimeZone and DateStyle make the literals read back.
 PARTITIONS: Final = """
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name,
-       pn.nspname AS parent_schema, p.relname AS parent,
+       pn.nspname AS parent_schema, p.relname AS parent, p.oid::bigint AS parent_oid,
        pt.partstrat::text AS strategy, pt.partnatts::int AS keys, a.attname AS key,
        pg_get_expr(c.relpartbound, c.oid) AS bound,
        pg_has_role(c.relowner, 'USAGE') AND pg_has_role(p.relowner, 'USAGE') AS owned

@@ -190,10 +190,3 @@ def functions_in(text: str | None) -> set[str]:
         for word in _WORD_BEFORE_PARENTHESIS.findall(text or "")
     }
     return words - _NO_FUNCTIONS
-
-
-def may_read_tables(text: str | None) -> bool:
-    """Whether an expression may look at other rows: a subquery, or any function."""
-    if not text:
-        return False
-    return bool(functions_in(text)) or re.search(r"\bselect\b", text, re.IGNORECASE) is not None

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sweeperd.postgres.sql.expired import AT_MOST, EQUAL, GREATER, Args, Expired, builtin
 from sweeperd.postgres.sql.rows import Statement, Table
+
+
+@dataclass(frozen=True)
+class Above:
+    """What a partition belongs to.
+
+    Attributes:
+        root: OID of the sweep's own table.
+        parent: OID of the table that it is a partition of.
+        key: Name of the column that its bounds are about.
+    """
+
+    root: int
+    parent: int
+    key: str
 
 
 def wholly_expired(expired: Expired, low: str, high: str) -> Statement:
@@ -29,15 +46,23 @@ def lock(parent: Table, leaf: Table) -> Statement:
     )
 
 
-def same_leaf(leaf: Table, oid: int, bound: str) -> Statement:
-    """Ask whether a name still means that partition, with those bounds."""
+def same_leaf(leaf: Table, oid: int, bound: str, above: Above) -> Statement:
+    """Ask whether a name still means that partition, with those bounds, of those tables."""
     args = Args()
     return Statement(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c "
         f"JOIN pg_catalog.pg_namespace n ON n.oid {EQUAL} c.relnamespace "
+        f"JOIN pg_catalog.pg_inherits i ON i.inhrelid {EQUAL} c.oid AND NOT i.inhdetachpending "
+        f"JOIN pg_catalog.pg_partitioned_table k ON k.partrelid {EQUAL} i.inhparent "
+        f"JOIN pg_catalog.pg_attribute a ON a.attrelid {EQUAL} k.partrelid "
+        f"AND a.attnum {EQUAL} k.partattrs[0] "
         f"WHERE n.nspname {EQUAL} {args.add(leaf.schema, 'text')} "
         f"AND c.relname {EQUAL} {args.add(leaf.name, 'text')} "
         f"AND c.oid {EQUAL} {args.add(oid, 'bigint')}::pg_catalog.oid "
+        f"AND i.inhparent {EQUAL} {args.add(above.parent, 'bigint')}::pg_catalog.oid "
+        f"AND pg_catalog.pg_partition_root(c.oid) {EQUAL} "
+        f"{args.add(above.root, 'bigint')}::pg_catalog.oid "
+        f"AND a.attname {EQUAL} {args.add(above.key, 'text')} "
         f"AND pg_catalog.pg_get_expr(c.relpartbound, c.oid) {EQUAL} {args.add(bound, 'text')})",
         tuple(args),
     )

@@ -168,40 +168,59 @@ class Tids:
         return f"{target.table.reference}.ctid {EQUAL} ANY({places})"
 
 
-Slice = TidRange | KeyRange | Tids
+@dataclass(frozen=True)
+class Versions:
+    """Versions of rows of one heap, by place and xmin; the expired predicate still decides.
+
+    Attributes:
+        tids: The places.
+        xmins: The transaction that made what was there, as text, for each. Another row that has
+            taken the place since, or a newer version of the same, has another one.
+    """
+
+    tids: tuple[Tid, ...]
+    xmins: tuple[str, ...]
+
+    def narrow(self, target: Target, args: Args) -> str:
+        """Return the condition of this slice, the expired predicate included."""
+        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+
+    def limits(self, target: Target, args: Args) -> str:
+        """Return the slice's own limits."""
+        row = target.table.reference
+        versions = [
+            f"({block},{offset}) {xmin}"
+            for (block, offset), xmin in zip(self.tids, self.xmins, strict=True)
+        ]
+        places, known = args.add(list(self.tids), "tid[]"), args.add(versions, "text[]")
+        version = f"pg_catalog.concat({row}.ctid, ' ', {row}.xmin)"
+        return f"{row}.ctid {EQUAL} ANY({places}) AND {version} {EQUAL} ANY({known})"
 
 
-def delete(target: Target, part: Slice) -> Statement:
+Slice = TidRange | KeyRange | Tids | Versions
+
+
+def delete(target: Target, part: Slice, args: Args) -> str:
     """Delete the expired rows of a slice."""
-    args = Args()
-    return Statement(
-        f"DELETE FROM {target.table.source} WHERE {part.narrow(target, args)}", tuple(args)
-    )
+    return f"DELETE FROM {target.table.source} WHERE {part.narrow(target, args)}"
 
 
-def delete_skip_locked(target: Target, part: Slice) -> Statement:
+def delete_skip_locked(target: Target, part: Slice, args: Args) -> str:
     """Delete the expired rows of a slice of one heap that nobody has locked.
 
     ``ctid = ANY(ARRAY(...))`` and never ``IN (SELECT ...)``, which may be planned as a join that
     runs the locking query again.
     """
-    args = Args()
     reference = target.table.reference
-    return Statement(
+    return (
         f"DELETE FROM {target.table.source} "
-        f"WHERE {reference}.ctid {EQUAL} ANY(ARRAY({_free(target, part, args)})) "
-        f"AND ({target.condition(args)}) IS TRUE",
-        tuple(args),
+        f"WHERE {reference}.ctid {EQUAL} ANY(ARRAY({free_rows(target, part, args)})) "
+        f"AND ({target.condition(args)}) IS TRUE"
     )
 
 
-def lock_rows(target: Target, part: Slice) -> Statement:
+def free_rows(target: Target, part: Slice, args: Args) -> str:
     """Lock the expired rows of a slice that nobody has locked, and return their places."""
-    args = Args()
-    return Statement(_free(target, part, args), tuple(args))
-
-
-def _free(target: Target, part: Slice, args: Args) -> str:
     reference = target.table.reference
     return (
         f"SELECT {reference}.ctid FROM {target.table.source} "
@@ -212,11 +231,15 @@ def _free(target: Target, part: Slice, args: Args) -> str:
 def count(target: Target, part: Slice | None = None, *, limit: int) -> Statement:
     """Count expired rows, at most ``limit``."""
     args = Args()
+    return Statement(counting(target, part, args, limit=limit), tuple(args))
+
+
+def counting(target: Target, part: Slice | None, args: Args, *, limit: int) -> str:
+    """Return a query for the number of expired rows, at most ``limit``."""
     condition = part.narrow(target, args) if part else target.condition(args)
-    return Statement(
+    return (
         f"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {target.table.source} WHERE {condition} "
-        f"LIMIT {args.add(limit, 'bigint')}) AS bounded",
-        tuple(args),
+        f"LIMIT {args.add(limit, 'bigint')}) AS bounded"
     )
 
 

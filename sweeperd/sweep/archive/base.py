@@ -2,10 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from sweeperd.postgres.sql.rows import Statement
-from sweeperd.postgres.transaction import Connection, execute
+from sweeperd.postgres.sql.archive import ArchiveTable
+from sweeperd.postgres.sql.rows import Slice, Target, Tid
+from sweeperd.postgres.transaction import Connection, Frame
+
+Slices = tuple[tuple[Target, Slice], ...]
+
+
+@dataclass(frozen=True)
+class TooLarge:
+    """A row that no archive takes.
+
+    Attributes:
+        target: The table it is of.
+        tid: Its place.
+        size: Bytes of its line.
+    """
+
+    target: Target
+    tid: Tid
+    size: int
+
+
+class Kept(Protocol):
+    """What an archive keeps for one batch that has not begun yet."""
+
+    @property
+    def slices(self) -> Slices:
+        """What the batch may delete."""
+
+    @property
+    def too_large(self) -> Sequence[TooLarge]:
+        """Rows that are left out, for no archive takes them."""
+
+    async def settle(self, stayed: Sequence[Sequence[int]]) -> str | None:
+        """Take which rows of each slice stayed, counted from 1, once the batch was committed.
+
+        Returns:
+            Why that cannot be kept, in words; it does not undo the batch.
+        """
+
+    async def give_up(self) -> None:
+        """Take that the batch was rolled back."""
 
 
 class Archive(Protocol):
@@ -13,45 +55,62 @@ class Archive(Protocol):
 
     synchronous: bool  # whether COMMIT waits for standbys
 
-    def begin(self, connection: Connection) -> None:
-        """Begin a batch."""
+    @property
+    def table(self) -> ArchiveTable | None:
+        """The table that takes the rows, in the statement that deletes them; None for none."""
 
-    async def delete(self, connection: Connection, statement: Statement, reference: str) -> int:
-        """Run a DELETE and keep its rows; return how many."""
+    async def keep(self, connection: Connection, frame: Frame, slices: Slices, limit: int) -> Kept:
+        """Keep the rows of the next batch, outside of its transaction; return what it may delete.
 
-    async def secure(self, connection: Connection) -> None:
-        """Make what the batch kept outlive a crash; the batch then commits."""
+        Args:
+            connection: Outside of any transaction.
+            frame: What the batch's transaction sets.
+            slices: What the batch is to delete.
+            limit: Rows that it may delete.
 
-    def give_up(self, connection: Connection) -> None:
-        """Forget what a batch kept that was rolled back."""
-
-    def end(self, connection: Connection) -> None:
-        """End a batch."""
+        Raises:
+            RunEndError: They cannot be kept.
+            ManyRowsError: There are more than that.
+        """
 
     async def close(self) -> None:
         """End the run."""
+
+
+class ManyRowsError(Exception):
+    """The slices hold more rows than the batch may delete; none is kept."""
+
+
+@dataclass(frozen=True)
+class NothingKept:
+    """A batch whose rows go, or are kept by the statement that deletes them."""
+
+    slices: Slices
+    too_large: Sequence[TooLarge] = ()
+
+    async def settle(self, stayed: Sequence[Sequence[int]]) -> str | None:  # noqa: ARG002 - the protocol's
+        """Keep nothing."""
+        return None
+
+    async def give_up(self) -> None:
+        """Keep nothing."""
 
 
 class NoArchive:
     """Rows go."""
 
     synchronous = False
+    table: ArchiveTable | None = None
 
-    def begin(self, connection: Connection) -> None:
+    async def keep(
+        self,
+        connection: Connection,  # noqa: ARG002 - the protocol's
+        frame: Frame,  # noqa: ARG002 - the protocol's
+        slices: Slices,
+        limit: int,  # noqa: ARG002 - the protocol's
+    ) -> Kept:
         """Keep nothing."""
-
-    async def delete(self, connection: Connection, statement: Statement, reference: str) -> int:  # noqa: ARG002 - the protocol's
-        """Run the DELETE; return how many rows went."""
-        return await execute(connection, statement)
-
-    async def secure(self, connection: Connection) -> None:
-        """Keep nothing."""
-
-    def give_up(self, connection: Connection) -> None:
-        """Keep nothing."""
-
-    def end(self, connection: Connection) -> None:
-        """Keep nothing."""
+        return NothingKept(slices)
 
     async def close(self) -> None:
         """Keep nothing."""

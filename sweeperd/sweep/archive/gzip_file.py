@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from sweeperd.sweep.archive.directory import Directory
 
 _PART: Final = ".part"
 _MANIFEST: Final = ".manifest.json"
+_STAYED: Final = ".stayed"
 # rows wait, locked, until they are packed: speed before size
 _LEVEL: Final = 1
 _CHUNK: Final = 1 << 20
@@ -60,7 +61,9 @@ class ArchiveFile:
         self.path = path
         self._part = path.name + _PART
         self._facts = dict(facts)
-        self.mark = Mark(0, 0, hashlib.sha256())
+        self.start = self.mark = Mark(0, 0, hashlib.sha256())
+        self._stayed: int | None = None
+        self._stayed_count = 0
         self._directory = Directory(path.parent, make=True)
         try:
             if self._directory.exists(path.name):
@@ -104,6 +107,21 @@ class ArchiveFile:
         os.ftruncate(self._descriptor, mark.size)
         self.mark = mark
 
+    def note_stayed(self, numbers: Sequence[int]) -> None:
+        """Note lines whose rows are in the table all the same, as a script for sed(1).
+
+        Args:
+            numbers: Of the lines, from 1, in order.
+
+        Raises:
+            OSError: Disk full, or worse.
+        """
+        if self._stayed is None:
+            self._stayed = self._directory.create(self.path.name + _STAYED)
+        script = "".join(f"{first},{last}d\n" for first, last in _ranges(numbers))
+        _write_at(self._stayed, script.encode(), os.fstat(self._stayed).st_size)
+        self._stayed_count += len(numbers)
+
     def finish(self) -> None:
         """Write the manifest and give the file its name; an empty one goes.
 
@@ -111,14 +129,34 @@ class ArchiveFile:
             OSError: Disk full, or worse; the next run tries again.
         """
         try:
+            if self._stayed is not None:
+                os.fsync(self._stayed)
             if self.mark.count:
-                _conclude(self._directory, self.path.name, self._facts, self.mark, complete=True)
+                facts = {**self._facts, "stayed": self._stayed_count}
+                _conclude(self._directory, self.path.name, facts, self.mark, complete=True)
             else:
                 self._directory.remove(self._part)
                 self._directory.remove(self.path.name + _MANIFEST)
+                self._directory.remove(self.path.name + _STAYED)
         finally:
+            if self._stayed is not None:
+                os.close(self._stayed)
             os.close(self._descriptor)
             self._directory.close()
+
+
+def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last of each run of numbers without a gap."""
+    first = last = None
+    for number in numbers:
+        if last is not None and number == last + 1:
+            last = number
+            continue
+        if first is not None and last is not None:
+            yield first, last
+        first = last = number
+    if first is not None and last is not None:
+        yield first, last
 
 
 def repair(directory: Path) -> list[Path]:
@@ -170,6 +208,7 @@ def _repair(directory: Directory, part: str) -> Iterator[str]:
         if mark.count == 0:
             directory.remove(part)
             directory.remove(name + _MANIFEST)
+            directory.remove(name + _STAYED)
             return
         _conclude(directory, name, _facts(directory, name), mark, complete=False)
         yield name

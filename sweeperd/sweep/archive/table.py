@@ -10,12 +10,10 @@ from sweeperd.config.models import SweepConfig
 from sweeperd.errors import SweepError
 from sweeperd.postgres import catalog
 from sweeperd.postgres.catalog import Column, Relation
-from sweeperd.postgres.sql.archive import ArchiveTable, delete_into
+from sweeperd.postgres.sql.archive import ArchiveTable
 from sweeperd.postgres.sql.expired import quote
-from sweeperd.postgres.sql.rows import Statement
-from sweeperd.postgres.transaction import Connection, fetch
+from sweeperd.postgres.transaction import Connection
 from sweeperd.sweep.archive.base import NoArchive
-from sweeperd.sweep.outcome.report import RunEndError
 
 # column of the archive -> its type for the value we give it
 _STAMPS: Final = {"archived_at": "timestamptz", "sweep": "text", "correlation_id": "text"}
@@ -25,22 +23,7 @@ _STAMPS: Final = {"archived_at": "timestamptz", "sweep": "text", "correlation_id
 class TableArchive(NoArchive):
     """Moves rows into a table: exactly once, in one transaction, which does the rest."""
 
-    table: ArchiveTable
-
-    async def delete(self, connection: Connection, statement: Statement, reference: str) -> int:
-        """Run a DELETE and insert its rows into the archive; return how many.
-
-        Raises:
-            RunEndError: The archive kept fewer rows than were deleted; nothing is.
-        """
-        row = (await fetch(connection, delete_into(statement, reference, self.table)))[0]
-        if row["gone"] != row["kept"]:
-            raise RunEndError(
-                "failed",
-                f"{self.table.quoted} kept {row['kept']} of {row['gone']} rows: a trigger or rule "
-                "on it drops rows; nothing of this batch was deleted",
-            )
-        return int(row["gone"])
+    table: ArchiveTable | None
 
 
 async def find_archive(

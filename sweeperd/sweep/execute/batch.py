@@ -1,40 +1,39 @@
-"""One batch: BEGIN, fence, DELETE, COMMIT, within a time in which nobody deadlocks on us."""
+"""One batch: three messages, within a time in which nobody deadlocks on us."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
-from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.rows import Slice, Target, Tids
+import asyncpg
+
+from sweeperd.postgres.proof import Proof, read_proof
+from sweeperd.postgres.sql import batch as sql
+from sweeperd.postgres.sql.rows import Table
 from sweeperd.postgres.transaction import (
+    CommitUnknownError,
     Connection,
     Frame,
     abort,
     commit,
-    fetch,
-    fetchval,
     major_version,
-    try_fence,
 )
-from sweeperd.sweep.archive.base import Archive
+from sweeperd.sweep.survey.identity import Identity
 
-# A batch's whole time stays below half of deadlock_timeout, so that a client deadlocked with
-# us finds its lock free before its own check makes it the victim.
-_DEADLOCK_SHARE: Final = 0.5
-_STATEMENT_SHARE: Final = 0.75
-_BATCH_SHARE: Final = 0.9
+# A batch's statements stay below half of deadlock_timeout, so that a client deadlocked with us
+# finds its lock free before its own check makes it the victim.
+_DEADLOCK_SHARE: Final = 0.375
 _LEAST_STATEMENT_MS: Final = 5
+# If this process is stopped between two messages, the locks go after this time.
+_IDLE_MS: Final = 1_000
+_BLOCKED: Final = "COMMIT waited for a lock longer than 1 s: other sessions commit a NOTIFY"
+# How long an answer may be under way beyond the statement's own bound, seconds.
+_ANSWER_SECONDS: Final = 5.0
 
 
-class FenceTakenError(Exception):
+class LaneTakenError(Exception):
     """Another instance works in this lane at this moment."""
-
-
-class BatchTimeoutError(Exception):
-    """A batch took longer than its time; it was rolled back."""
 
 
 class TooManyRowsError(Exception):
@@ -47,10 +46,12 @@ class Deleted:
 
     Attributes:
         rows: Rows deleted.
-        skipped: Expired rows of the slice that others had locked.
+        skipped: Expired rows of the slices that are there all the same: others had locked them.
         seconds: From BEGIN to the answer to COMMIT.
         cancelled: A cancellation came while COMMIT was under way; raise it after counting.
         xid: The transaction's id, if it wrote.
+        by_slice: Rows deleted and skipped in each slice, in the order of the batch.
+        stayed: Which of the rows that a file archive has stayed, by slice, counted from 1.
     """
 
     rows: int
@@ -58,6 +59,42 @@ class Deleted:
     seconds: float
     cancelled: bool
     xid: int | None = None
+    by_slice: tuple[tuple[int, int], ...] = ()
+    stayed: tuple[tuple[int, ...], ...] = ()
+
+
+class CommitBlockedError(asyncpg.ObjectInUseError):  # type: ignore[misc,unused-ignore]
+    """COMMIT waited too long for a lock; the batch was rolled back, and no row was at fault."""
+
+
+class CommitLostError(Exception):
+    """The answer to a batch's COMMIT was lost.
+
+    Attributes:
+        proof: What was read last in the transaction; None when it certainly did not commit.
+        deleted: What the batch did if it was committed.
+    """
+
+    def __init__(self, lost: CommitUnknownError, deleted: Deleted) -> None:
+        super().__init__(str(lost))
+        self.proof = lost.proof
+        self.deleted = deleted
+
+
+class BatchLostError(ConnectionError):
+    """The answer to a batch's COMMIT was lost, and it did not commit or nobody knows."""
+
+
+class FateUnknownError(BatchLostError):
+    """The answer to a batch's COMMIT was lost, and nobody knows whether it was committed.
+
+    Attributes:
+        cancelled: A cancellation came meanwhile; raise it after accounting.
+    """
+
+    def __init__(self, reason: str, *, cancelled: bool) -> None:
+        super().__init__(reason)
+        self.cancelled = cancelled
 
 
 @dataclass(frozen=True)
@@ -66,102 +103,122 @@ class BatchLimits:
 
     Attributes:
         frame: What the transaction sets.
-        seconds: From BEGIN to before COMMIT; locks are held no longer.
     """
 
     frame: Frame
-    seconds: float
 
     @classmethod
     def of(cls, application_name: str, lock_timeout: float, deadlock_seconds: float) -> BatchLimits:
         """Derive the limits from the server's deadlock_timeout, seconds."""
-        whole = deadlock_seconds * _DEADLOCK_SHARE
-        statement = max(int(whole * _STATEMENT_SHARE * 1000), _LEAST_STATEMENT_MS)
+        statement = max(int(deadlock_seconds * _DEADLOCK_SHARE * 1000), _LEAST_STATEMENT_MS)
         lock = max(min(int(lock_timeout * 1000), statement), 1)
-        return cls(Frame(application_name, lock, statement), whole * _BATCH_SHARE)
+        frame = Frame(
+            application_name,
+            lock,
+            statement,
+            idle_timeout_ms=_IDLE_MS,
+            transaction_timeout_ms=statement + _IDLE_MS,
+        )
+        return cls(frame)
 
     @property
     def statement_seconds(self) -> float:
         """The longest statement, seconds."""
         return self.frame.statement_timeout_ms / 1000
 
+    @property
+    def answer_seconds(self) -> float:
+        """How long an answer may take before the connection counts as lost, seconds."""
+        return self.statement_seconds + _ANSWER_SECONDS
+
     def synchronous(self) -> BatchLimits:
         """Return the same, with a COMMIT that waits for standbys."""
         return replace(self, frame=replace(self.frame, synchronous=True))
 
+    def opening(self, server_major: int, lane: int, work: Work, columns: tuple[str, ...]) -> str:
+        """Return what a batch's first message begins with.
 
-Work = Callable[[Connection], Awaitable[tuple[int, int]]]
-Finish = Callable[[Connection], Awaitable[str | None]]
+        Its statements share their time: locks that one took are held while the next waits.
+        """
+        statements = max(work.locking_statements, 1)
+        frame = self.frame
+        most = max(frame.statement_timeout_ms // statements, _LEAST_STATEMENT_MS)
+        frame = replace(frame, statement_timeout_ms=most)
+        begin = frame.begin(server_major, sql.subject(work.tables, columns))
+        return f"{begin}; {sql.lock_lane(lane)}; {sql.CHECK_AT_ONCE}"
+
+
+class Work(Protocol):
+    """What a batch does between its BEGIN and its proof."""
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The tables that it deletes from: their identity is proved."""
+
+    @property
+    def locking_statements(self) -> int:
+        """Statements that may wait for a lock while others hold theirs."""
+
+    async def do(self, connection: Connection, opening: str) -> int | None:
+        """Send the opening and the statements behind it, in as few messages as may be.
+
+        Returns:
+            The rows that a plain DELETE took; None when the statements noted their counts.
+        """
+
+    def judge(self, answer: int | None, proof: Proof) -> tuple[tuple[int, int], ...]:
+        """Return rows deleted and skipped by slice; raise to roll back."""
 
 
 async def run_batch(
-    connection: Connection, limits: BatchLimits, fence: int, work: Work, finish: Finish
+    connection: Connection, limits: BatchLimits, lane: int, work: Work, identity: Identity
 ) -> Deleted:
-    """Run ``work`` as one batch and return what it did.
-
-    ``work`` returns rows deleted and rows skipped; ``finish`` is what comes last before COMMIT and
-    returns the transaction's id, if it wrote. Any error rolls back.
+    """Run ``work`` as one batch and return what it did. Any error rolls back.
 
     Raises:
-        FenceTakenError: The lane is taken.
-        CommitUnknownError: The answer to COMMIT was lost.
-        BatchTimeoutError: The batch took longer than its time.
+        LaneTakenError: Another instance works in the lane.
+        RunEndError: A table is not what it was.
+        CommitLostError: The answer to COMMIT was lost.
+        asyncpg.PostgresError: The server refused.
     """
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    await connection.execute(limits.frame.begin(major_version(connection)))
+    columns = identity.columns or ()
+    opening = limits.opening(major_version(connection), lane, work, columns)
     try:
-        (rows, skipped), xid = await _bounded(connection, limits, fence, (work, finish))
-        done = await commit(connection, xid)
+        async with asyncio.timeout(limits.answer_seconds):
+            answer = await _first(connection, work, opening)
+        async with asyncio.timeout(limits.answer_seconds):
+            proof = await read_proof(connection, sql.PROOF)
+        by_slice = work.judge(answer, proof)
+        identity.require(proof, work.tables)
+        done = Deleted(
+            sum(rows for rows, _ in by_slice),
+            sum(left for _, left in by_slice),
+            0.0,
+            cancelled=False,
+            xid=int(proof.xid) if proof.xid else None,
+            by_slice=by_slice,
+            stayed=proof.stayed,
+        )
+        try:
+            cancelled = await commit(connection, proof)
+        except CommitUnknownError as lost:
+            seconds = loop.time() - begun
+            done = replace(done, seconds=seconds, cancelled=lost.cancelled)
+            raise CommitLostError(lost, done) from lost
+        except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as error:
+            raise CommitBlockedError(_BLOCKED) from error
     except BaseException:
         await abort(connection)
         raise
-    return Deleted(rows, skipped, loop.time() - begun, done.cancelled, done.xid)
+    return replace(done, seconds=loop.time() - begun, cancelled=cancelled)
 
 
-async def _bounded(
-    connection: Connection, limits: BatchLimits, fence: int, steps: tuple[Work, Finish]
-) -> tuple[tuple[int, int], str | None]:
-    work, finish = steps
-    bound = asyncio.timeout(limits.seconds)
+async def _first(connection: Connection, work: Work, opening: str) -> int | None:
     try:
-        async with bound:
-            if not await try_fence(connection, fence):
-                raise FenceTakenError
-            return await work(connection), await finish(connection)
-    except TimeoutError as error:
-        if bound.expired():
-            raise BatchTimeoutError from error
+        return await work.do(connection, opening)
+    except asyncpg.InvalidTextRepresentationError as error:
+        if sql.LANE_TAKEN in str(error):
+            raise LaneTakenError from error
         raise
-
-
-async def delete_slice(
-    connection: Connection,
-    target: Target,
-    part: Slice,
-    *,
-    limit: int,
-    skip_locked: bool,
-    archive: Archive,
-) -> tuple[int, int]:
-    """Delete a slice's expired rows; return rows deleted and rows that others had locked.
-
-    Raises:
-        TooManyRowsError: More than ``limit`` rows went; the caller rolls back.
-    """
-    if target.two_steps:
-        places = [row[0] for row in await fetch(connection, sql.lock_rows(target, part))]
-        if len(places) > limit:
-            raise TooManyRowsError
-        statement = sql.delete(target, Tids(tuple(places)))
-    elif skip_locked:
-        statement = sql.delete_skip_locked(target, part)
-    else:
-        statement = sql.delete(target, part)
-    rows = await archive.delete(connection, statement, target.table.reference)
-    if rows > limit:
-        raise TooManyRowsError
-    skipped = 0
-    if target.two_steps or skip_locked:
-        skipped = await fetchval(connection, sql.count(target, part, limit=limit))
-    return rows, skipped

@@ -8,14 +8,16 @@ from typing import Final
 
 import asyncpg
 
+from sweeperd.log.run_events import RowSkipped
 from sweeperd.log.safe_text import bounded
 from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.rows import KeyRange, Slice, Target, Tid, Tids
+from sweeperd.postgres.sql.rows import KeyRange, Slice, Target, Tid, Tids, Versions
 from sweeperd.postgres.sqlstate import Fault, classify, describe
-from sweeperd.postgres.transaction import Connection, fetch, fetchval, reading_rows
-from sweeperd.sweep.execute.batch import BatchTimeoutError, TooManyRowsError
-from sweeperd.sweep.execute.context import Run
+from sweeperd.postgres.transaction import fetch, fetchval, reading_rows
+from sweeperd.sweep.execute.batch import TooManyRowsError
+from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
+from sweeperd.sweep.execute.settle import delete_settled
 from sweeperd.sweep.outcome.report import RunEndError
 from sweeperd.sweep.survey.frame import table_frame
 
@@ -33,7 +35,7 @@ class Bisection:
     Each half is a batch of its own, with fence, timeouts and the expired predicate.
     """
 
-    def __init__(self, run: Run, target: Target, session: Session, fence: int) -> None:
+    def __init__(self, run: RunContext, target: Target, session: Session, fence: int) -> None:
         self._run = run
         self._target = target
         self._session = session
@@ -57,7 +59,7 @@ class Bisection:
         while todo:
             self._run.turns.turn(lane, part)
             tids = todo.pop()
-            await self._run.gate()
+            await self._run.waits.gate()
             allowed = limit - (self._run.report.deleted_count - before)
             if allowed < 1:
                 return None
@@ -83,7 +85,7 @@ class Bisection:
         try:
             return await self._read_places(sql.places(bare, part, limit=_MOST_PLACES))
         except asyncpg.PostgresError as error:
-            if classify(error) is not Fault.ROW or isinstance(part, KeyRange):
+            if classify(error) is not Fault.ROW or isinstance(part, KeyRange | Versions):
                 raise
         return await self._read_places(sql.places_unjudged(bare, part, limit=_MOST_PLACES))
 
@@ -95,25 +97,16 @@ class Bisection:
 
     async def _try(self, tids: list[Tid], lane: str) -> Exception | None:
         """Delete rows as one batch; return the error when one of them is in the way."""
-
-        async def work(connection: Connection) -> tuple[int, int]:
-            return await self._run.delete(
-                connection,
-                self._target,
-                Tids(tuple(tids)),
-                len(tids),
-                skip_locked=self._run.skip_locked and self._run.lockable,
-            )
-
-        connection = await self._session.get()
+        run = self._run
+        work = run.deletion(
+            [(self._target, Tids(tuple(tids)))],
+            len(tids),
+            skip_locked=run.waits.skip_locked and run.lockable,
+        )
         try:
-            done = await self._run.batch(connection, self._fence, work)
-        except Exception as error:
-            if isinstance(error, BatchTimeoutError) or classify(error) in {
-                Fault.ROW,
-                Fault.LOCK,
-                Fault.TIMEOUT,
-            }:
+            done = await delete_settled(run, self._session, self._fence, work)
+        except (asyncpg.PostgresError, TooManyRowsError) as error:
+            if classify(error) in {Fault.ROW, Fault.LOCK, Fault.TIMEOUT}:
                 return error
             raise
         self._run.count(done, lane)
@@ -126,15 +119,13 @@ class Bisection:
         key = await self._key_of(tid)
         if key is None:
             return  # the application moved or deleted it meanwhile
-        run.refused_rows += 1
-        run.refused_in_a_row += 1
-        run.count_skipped()
+        run.counters.row_refused()
         table = self._target.table.quoted
         words = describe(error)
-        if run.refused_rows <= _MOST_NAMED:
+        if run.counters.refused_rows <= _MOST_NAMED:
             run.report.warn(f"row {key} of {table} was stepped over: {words}")
-        run.listener("row_skipped", table=table, key=key, error=words)
-        if run.refused_in_a_row >= _MOST_IN_A_ROW:
+        run.listener(RowSkipped(run.sweep.name, table, key, words))
+        if run.counters.refused_in_a_row >= _MOST_IN_A_ROW:
             raise RunEndError(
                 "failed", f"{table} refuses each row; the last, {key}: {words}"
             ) from error

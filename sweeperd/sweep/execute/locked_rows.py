@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from sweeperd.postgres.sqlstate import Fault, classify
-from sweeperd.postgres.transaction import CommitUnknownError, Connection
-from sweeperd.sweep.execute.batch import BatchTimeoutError, FenceTakenError, TooManyRowsError
-from sweeperd.sweep.execute.context import Run
+from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify
+from sweeperd.sweep.execute.batch import LaneTakenError, TooManyRowsError
+from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
+from sweeperd.sweep.execute.settle import delete_settled
 from sweeperd.sweep.lanes.lane import Piece
 
 _ROUNDS: Final = (0.05, 0.2, 1.0)  # seconds waited before each round
 # what a slice may meet and be left as it is: it stays counted as skipped
-_LET_BE: Final = (FenceTakenError, BatchTimeoutError, TooManyRowsError, CommitUnknownError)
+_LET_BE: Final = (LaneTakenError, TooManyRowsError)
 
 
 class Leftovers:
     """The slices of one lane that still hold locked rows; it is not drained without them."""
 
-    def __init__(self, run: Run, lane: str, session: Session, fence: int) -> None:
+    def __init__(self, run: RunContext, lane: str, session: Session, fence: int) -> None:
         self._run = run
         self._lane = lane
         self._session = session
@@ -32,8 +32,7 @@ class Leftovers:
         self._rows.pop(piece, None)
         if rows:
             self._rows[piece] = rows
-        self._run.locked_rows[self._lane] = sum(self._rows.values())
-        self._run.count_skipped()
+        self._run.counters.rows_locked(self._lane, sum(self._rows.values()))
 
     async def retry(self) -> None:
         """Go back for the rows.
@@ -44,26 +43,18 @@ class Leftovers:
         for pause in _ROUNDS:
             if not self._rows:
                 return
-            await self._run.wait("locked_rows", pause)
+            await self._run.waits.wait("locked_rows", pause)
             for piece in list(self._rows):
-                await self._run.gate()
-                with self._run.allowance() as rows:
-                    if rows >= 1:
-                        await self._retry(piece, rows)
+                async with self._run.waits.allowed_rows() as rows:
+                    await self._retry(piece, rows)
 
     async def _retry(self, piece: Piece, rows: int) -> None:
-        async def work(connection: Connection) -> tuple[int, int]:
-            return await self._run.delete(
-                connection, piece.target, piece.part, rows, skip_locked=True
-            )
-
+        work = self._run.deletion([(piece.target, piece.part)], rows, skip_locked=True)
         try:
-            done = await self._run.batch(await self._session.get(), self._fence, work)
-        except _LET_BE as error:
-            if isinstance(error, CommitUnknownError) and error.cancelled:
-                raise asyncio.CancelledError from error
+            done = await delete_settled(self._run, self._session, self._fence, work)
+        except _LET_BE:
             return
-        except Exception as error:
+        except SERVER_ERRORS as error:
             if classify(error) is Fault.FATAL:
                 raise
             return

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import AsyncExitStack
-from typing import Any
 
-from sweeperd.sweep.execute.context import Run
+from sweeperd.log.run_events import StrategyChanged
+from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.worker import Worker
 from sweeperd.sweep.lanes.build import lanes
 from sweeperd.sweep.lanes.lane import Lane, SwitchError
+from sweeperd.sweep.outcome.report import LeafPlan
 from sweeperd.sweep.plan.strategy import Choice
 
 
-class Crew:
+class Pool:
     """Drives every lane of every leaf, at most ``workers`` at a time.
 
     Args:
@@ -23,14 +24,14 @@ class Crew:
         choices: Its leaves and their strategies.
     """
 
-    def __init__(self, run: Run, choices: list[Choice]) -> None:
+    def __init__(self, run: RunContext, choices: list[Choice]) -> None:
         self._run = run
         self._todo: deque[tuple[Choice, Lane]] = deque()
         self._add(choices)
 
     def _add(self, choices: list[Choice]) -> None:
-        saved: dict[str, Any] = self._run.report.memory.get("lanes", {})
-        self._todo += lanes(choices, self._run.sweep, self._run.server, saved)
+        run = self._run
+        self._todo += lanes(choices, run.sweep, run.server, run.identity, run.memory.cursors)
 
     async def sweep(self, session: Session) -> None:
         """Sweep all lanes; the first that ends the run ends them all.
@@ -54,8 +55,8 @@ class Crew:
                     sessions.append(extra)
                 await self._together(sessions)
         except asyncio.CancelledError:
-            if self._run.blocked is not None:
-                self._run.report.end(self._run.blocked)
+            if self._run.waits.blocked is not None:
+                self._run.report.end(self._run.waits.blocked)
             raise
 
     async def _together(self, sessions: list[Session]) -> None:
@@ -79,15 +80,12 @@ class Crew:
             try:
                 await Worker(self._run, lane, session, choice.second_look).drive()
             except SwitchError as switch:
-                self._run.remember(lane.name, None)
+                self._run.memory.keep_cursor(lane.name, None)
                 self._switch(choice, switch)
 
     def _switch(self, choice: Choice, switch: SwitchError) -> None:
         """Go on with the other strategy, from the leaf's start."""
-        report, leaf = self._run.report, choice.leaf
-        known = set((report.strategy or "").split("+")) | {switch.strategy}
-        report.strategy = "+".join(sorted(known - {""}))
-        report.reason = switch.reason
-        report.plan.append(f"{leaf.relation.shown}: {switch.strategy}: {switch.reason}")
-        self._run.listener("strategy_changed", strategy=switch.strategy, reason=switch.reason)
+        run, leaf = self._run, choice.leaf
+        run.report.plan.append(LeafPlan(leaf.relation.shown, switch.strategy, switch.reason))
+        run.listener(StrategyChanged(run.sweep.name, switch.strategy, switch.reason))
         self._add([Choice(leaf, switch.strategy, switch.reason, None)])

@@ -8,29 +8,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 import asyncpg
 
 from sweeperd.postgres.catalog import Relation, quote_if_needed
+from sweeperd.postgres.proof import Proof
+from sweeperd.postgres.sql import batch as sql_batch
 from sweeperd.postgres.sql import dependents as sql_dependents
 from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.rows import Tid, Tids
+from sweeperd.postgres.sql.rows import Table, Tid, Tids
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify
 from sweeperd.postgres.transaction import (
-    CommitUnknownError,
     Connection,
     Frame,
     fence_key,
     fetch,
-    fetchval,
     reading,
     reading_rows,
 )
-from sweeperd.sweep.execute.batch import BatchTimeoutError, FenceTakenError, TooManyRowsError
-from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.batch import LaneTakenError, TooManyRowsError
+from sweeperd.sweep.execute.context import RunContext
+from sweeperd.sweep.execute.deletion import Deletion
 from sweeperd.sweep.execute.session import Session
+from sweeperd.sweep.execute.settle import delete_settled
 from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.target import Leaf
 
@@ -42,7 +44,9 @@ _MOST_NAMED: Final = 3
 _LANE: Final = "remaining"
 
 
-async def conclude(run: Run, leaves: Sequence[Leaf], session: Session, *, expected: bool) -> None:
+async def conclude(
+    run: RunContext, leaves: Sequence[Leaf], session: Session, *, expected: bool
+) -> None:
     """Name the end of a whole pass: drained only when it left nothing behind.
 
     Args:
@@ -54,11 +58,13 @@ async def conclude(run: Run, leaves: Sequence[Leaf], session: Session, *, expect
     Raises:
         RunEndError: The run must end otherwise.
     """
-    run.forget_lanes()
+    run.memory.cursors.clear()
     report = run.report
-    locked = sum(run.locked_rows.values())
-    if run.refused_rows:
-        report.fail(f"{run.refused_rows} rows were refused by the database and stepped over")
+    locked = run.counters.locked
+    if run.counters.refused_rows:
+        report.fail(
+            f"{run.counters.refused_rows} rows were refused by the database and stepped over"
+        )
     elif left := await _suppressed(run, leaves, session, expected=expected):
         # a row that was locked first and then not deleted was taken for one that others have locked
         report.skipped_count = max(locked, sum(rows for rows, _ in left))
@@ -70,14 +76,14 @@ async def conclude(run: Run, leaves: Sequence[Leaf], session: Session, *, expect
 
 
 async def _suppressed(
-    run: Run, leaves: Sequence[Leaf], session: Session, *, expected: bool
+    run: RunContext, leaves: Sequence[Leaf], session: Session, *, expected: bool
 ) -> list[tuple[int, str]]:
     """Return for each leaf how many expired rows a DELETE leaves without an error, and why.
 
     Rows that the application committed behind the pass are expired, too, and belong to the next.
     So some of what is found is deleted once more: what a DELETE leaves again is suppressed.
     """
-    if run.max_rows is not None and run.report.deleted_count >= run.max_rows:
+    if run.row_limits.is_reached:
         return []
     nothing_went = expected and not run.report.deleted_count
     deadline = asyncio.get_running_loop().time() + _MOST_SECONDS
@@ -91,21 +97,44 @@ async def _suppressed(
             rows = await _Look(run, leaf, session, deadline).stuck()
             if rows:
                 found.append((rows, _text(leaf.relation, rows, cause)))
-    except (BatchTimeoutError, TooManyRowsError, FenceTakenError):
+    except (TooManyRowsError, LaneTakenError):
         pass  # what else there is, the next pass tells
-    except CommitUnknownError as error:
-        if error.cancelled:
-            raise asyncio.CancelledError from error
     except SERVER_ERRORS as error:
         if classify(error) is Fault.FATAL:
             raise
     return found
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """A deletion that notes what it left, of which rows that others have locked are no part."""
+
+    deletion: Deletion
+    lockable: bool
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        return self.deletion.tables
+
+    @property
+    def locking_statements(self) -> int:
+        return self.deletion.locking_statements
+
+    async def do(self, connection: Connection, opening: str) -> int | None:
+        answer = await self.deletion.do(connection, opening)
+        ((target, part),) = self.deletion.slices
+        await connection.execute(sql_batch.note_left_over(target, part, free=self.lockable))
+        return answer
+
+    def judge(self, answer: int | None, proof: Proof) -> tuple[tuple[int, int], ...]:
+        ((rows, _),) = self.deletion.judge(answer, replace(proof, skipped=proof.skipped[:1]))
+        return ((rows, proof.skipped[-1]),)
+
+
 class _Look:
     """A look at one leaf."""
 
-    def __init__(self, run: Run, leaf: Leaf, session: Session, deadline: float) -> None:
+    def __init__(self, run: RunContext, leaf: Leaf, session: Session, deadline: float) -> None:
         self._run = run
         self._target = leaf.target
         self._one_heap = leaf.one_heap
@@ -138,7 +167,7 @@ class _Look:
         rows = await self._read(sql.count(self._target, limit=_MOST_ROWS))
         return int(rows[0][0]) if rows else 0
 
-    async def _read(self, statement: sql.Statement) -> list[Any] | None:
+    async def _read(self, statement: sql.Statement) -> list[asyncpg.Record] | None:
         """Read within what is left of the time; None when it is over."""
         left = self._deadline - asyncio.get_running_loop().time()
         if left <= 0:
@@ -159,19 +188,14 @@ class _Look:
 
         What others have locked raises, or with two steps is left out.
         """
-        await self._run.gate()
+        await self._run.waits.gate()
         part = Tids(tuple(places))
 
-        async def work(connection: Connection) -> tuple[int, int]:
-            rows, _ = await self._run.delete(
-                connection, self._target, part, len(places), skip_locked=False
-            )
-            if self._run.lockable:
-                left = await fetch(connection, sql.lock_rows(self._target, part))
-                return rows, len(left)
-            return rows, await fetchval(connection, sql.count(self._target, part, limit=_TRIED))
-
-        done = await self._run.batch(await self._session.get(), self._fence, work)
+        run = self._run
+        deletion = run.deletion([(self._target, part)], len(places))
+        done = await delete_settled(
+            run, self._session, self._fence, deletion, lambda kept: _Trial(kept, run.lockable)
+        )
         self._run.count(done, _LANE)
         if done.cancelled:
             raise asyncio.CancelledError

@@ -9,18 +9,22 @@ from types import TracebackType
 from typing import Final, Self
 
 from sweeperd.errors import EXIT_UNAVAILABLE, DatabaseUnreachableError
+from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
+from sweeperd.log.event import Listener
+from sweeperd.log.events import SweepWaits
 from sweeperd.postgres.catalog import read_server
 from sweeperd.postgres.connect import Database, close
+from sweeperd.postgres.proof import Proof
 from sweeperd.postgres.sqlstate import LOST_ERRORS
 from sweeperd.postgres.transaction import (
-    CommitUnknownError,
     Connection,
+    read_epoch,
     reading,
     transaction_status,
 )
 from sweeperd.sweep.execute.backoff import Backoff
-from sweeperd.sweep.execute.context import Run
-from sweeperd.sweep.outcome.report import Listener, Report, RunEndError
+from sweeperd.sweep.execute.context import RunContext
+from sweeperd.sweep.outcome.report import Report, RunEndError
 
 _STATUS_TRIES: Final = 20
 _SHORT_WAIT: Final = 1.0  # seconds; a shorter wait for a connection is not worth a word
@@ -35,7 +39,7 @@ class Session:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._run: Run | None = None
+        self._run: RunContext | None = None
         self._stack = AsyncExitStack()
         self._connection: Connection | None = None
 
@@ -62,11 +66,11 @@ class Session:
             await asyncio.wait(waits, timeout=_SHORT_WAIT, return_when=asyncio.FIRST_COMPLETED)
             if not entering.done() and not stop.is_set():
                 most = database.config.max_connections
-                listener(
-                    "sweep_waits",
-                    reason=f"all {most} connections of database {database.name} are in use "
-                    f"(max_connections = {most})",
+                reason = (
+                    f"all {most} connections of database {database.name} are in use "
+                    f"(max_connections = {most})"
                 )
+                listener(SweepWaits(report.sweep, reason))
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             waited = loop.time() - begun
             if waited >= _SHORT_WAIT:
@@ -97,7 +101,7 @@ class Session:
         if connection is not None:
             await close(connection)
 
-    def join(self, run: Run) -> None:
+    def join(self, run: RunContext) -> None:
         """Belong to a run: from now on a lost connection is made again."""
         self._run = run
 
@@ -115,7 +119,7 @@ class Session:
             return self._connection
         return await self._again(self._run)
 
-    async def _again(self, run: Run) -> Connection:
+    async def _again(self, run: RunContext) -> Connection:
         backoff, lost = Backoff(), False
         while True:  # each turn that fails waits
             run.turns.turn("connect", self._database.name)
@@ -124,22 +128,26 @@ class Session:
                 await _same_system(connection, run)
             except (DatabaseUnreachableError, *LOST_ERRORS) as error:
                 await self.drop()
-                run.blocked = RunEndError("failed", str(error), EXIT_UNAVAILABLE)
+                run.waits.blocked = RunEndError("failed", str(error), EXIT_UNAVAILABLE)
                 if not lost:
-                    run.listener("database_lost", database=self._database.name, reason=str(error))
+                    run.listener(DatabaseLost(self._database.name, str(error)))
                 lost = True
-                await run.wait("database_lost", backoff.next())
-                run.check()
+                await run.waits.wait("database_lost", backoff.next())
+                run.waits.check()
                 continue
             if lost:
-                run.listener("database_back", database=self._database.name)
-            run.blocked = None
+                run.listener(DatabaseBack(self._database.name))
+            run.waits.blocked = None
             return connection
 
-    async def was_committed(self, lost: CommitUnknownError, run: Run) -> bool | None:
-        """Ask what became of a COMMIT without an answer; None when nobody can tell."""
+    async def was_committed(self, proof: Proof, run: RunContext) -> bool | None:
+        """Ask what became of a COMMIT without an answer; None when nobody can tell.
+
+        Only the same system, on the same timeline and without a crash since then, has not given the
+        transaction's id to another one.
+        """
         await self.drop()
-        if lost.xid is None:
+        if proof.xid is None:
             return False
         for _ in range(_STATUS_TRIES):
             connection = await self.get()
@@ -147,14 +155,17 @@ class Session:
                 server = await read_server(connection)
                 if server.timeline is None or server.timeline != run.server.timeline:
                     return None
-                status = await transaction_status(connection, lost.xid)
+                epoch = await read_epoch(connection)
+                if epoch != proof.epoch:
+                    return None
+                status = await transaction_status(connection, proof.xid)
             if status != "in progress":
                 return {"committed": True, "aborted": False}.get(status or "")
-            await run.wait("commit_status", 0.1)
+            await run.waits.wait("commit_status", 0.1)
         return None
 
 
-async def _same_system(connection: Connection, run: Run) -> None:
+async def _same_system(connection: Connection, run: RunContext) -> None:
     known = run.server.system_identifier
     if known is None:
         return

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
+from sweeperd.log.run_events import AutovacuumExpected, TableVacuumed, VacuumAdvised
 from sweeperd.postgres.catalog import quote_if_needed
 from sweeperd.postgres.sql import vacuum as sql_vacuum
 from sweeperd.postgres.sql.rows import Table
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, describe
 from sweeperd.postgres.transaction import Connection, reading
-from sweeperd.sweep.execute.context import Run
+from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.outcome.report import RunEndError
 
@@ -24,7 +25,7 @@ _RESET_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
-class Dead:
+class DeadRows:
     """A table with dead rows.
 
     Attributes:
@@ -40,14 +41,18 @@ class Dead:
     served: bool
 
 
-async def care(run: Run, session: Session) -> None:
+async def vacuum_if_large(run: RunContext, session: Session) -> None:
     """Look at the tables that a run deleted much from; vacuum them where the sweep says so.
 
     Nothing that fails here fails the run: its rows are gone already.
     """
     # what is swept as a whole has its dead rows elsewhere: in leaves, or on other machines
-    large = {table: rows for table, rows in run.gone.items() if rows >= _LARGE_ROWS and table.only}
-    run.report.memory.pop("gone", None)
+    large = {
+        table: rows
+        for table, rows in run.counters.deleted_since_vacuum.items()
+        if rows >= _LARGE_ROWS and table.only
+    }
+    run.memory.deleted_since_vacuum.clear()
     if not large:
         return
     try:
@@ -55,14 +60,14 @@ async def care(run: Run, session: Session) -> None:
         async with reading(connection):
             found = await _dead(connection, large)
         for dead in found:
-            await _care_for(run, connection, dead)
+            await _follow_up(run, connection, dead)
     except RunEndError as end:
         run.report.warn(f"no VACUUM: {end.reason}")
     except SERVER_ERRORS as error:
         run.report.warn(f"no VACUUM: {describe(error)}")
 
 
-async def _dead(connection: Connection, large: dict[Table, int]) -> list[Dead]:
+async def _dead(connection: Connection, large: dict[Table, int]) -> list[DeadRows]:
     by_name = {(table.schema, table.name): table for table in large}
     rows = await connection.fetch(
         sql_vacuum.AUTOVACUUM, [schema for schema, _ in by_name], [name for _, name in by_name]
@@ -75,39 +80,39 @@ async def _dead(connection: Connection, large: dict[Table, int]) -> list[Dead]:
     return found
 
 
-def _judge(table: Table, row: Any, gone: int) -> Dead:  # noqa: ANN401 - asyncpg's record
+def _judge(table: Table, row: asyncpg.Record, gone: int) -> DeadRows:
     # statistics come late: what this run deleted is dead, whatever they say
     dead = max(int(row["dead"]), gone)
     threshold = f"{dead} dead rows, its threshold is {row['threshold']:.0f}"
     shown = f"{quote_if_needed(table.schema)}.{quote_if_needed(table.name)}"
     if not row["running"]:
-        return Dead(table, shown, "autovacuum or track_counts is off", served=False)
+        return DeadRows(table, shown, "autovacuum or track_counts is off", served=False)
     if not row["enabled"]:
-        return Dead(table, shown, "the table has autovacuum_enabled = off", served=False)
-    return Dead(table, shown, threshold, served=dead > row["threshold"])
+        return DeadRows(table, shown, "the table has autovacuum_enabled = off", served=False)
+    return DeadRows(table, shown, threshold, served=dead > row["threshold"])
 
 
-async def _care_for(run: Run, connection: Connection, dead: Dead) -> None:
+async def _follow_up(run: RunContext, connection: Connection, dead: DeadRows) -> None:
     if dead.served:
-        run.listener("autovacuum_expected", table=dead.shown, reason=dead.reason)
+        run.listener(AutovacuumExpected(run.sweep.name, dead.shown, dead.reason))
         return
     if run.sweep.vacuum == "auto":
         await _vacuum(run, connection, dead)
         return
     line = f"VACUUM (ANALYZE) {dead.shown};"
-    run.listener("vacuum_advised", table=dead.shown, reason=dead.reason, statement=line)
+    run.listener(VacuumAdvised(run.sweep.name, dead.shown, dead.reason, line))
     run.report.warn(f"autovacuum will not come to {dead.shown}: {dead.reason}; run {line}")
 
 
-async def _vacuum(run: Run, connection: Connection, dead: Dead) -> None:
+async def _vacuum(run: RunContext, connection: Connection, dead: DeadRows) -> None:
     """Vacuum within what is left of the run's time; a stop or the end of it cancels."""
-    run.check_time()
+    run.waits.check_time()
     said: list[str] = []
 
-    def hear(_connection: Connection, message: Any) -> None:  # noqa: ANN401 - asyncpg's
+    def hear(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
         said.append(message.message)
 
-    begun = run.clock.elapsed()
+    begun = run.waits.clock.elapsed()
     connection.add_log_listener(hear)
     try:
         await connection.execute(sql_vacuum.THROTTLE)
@@ -129,14 +134,14 @@ async def _vacuum(run: Run, connection: Connection, dead: Dead) -> None:
     if said or not finished:
         run.report.warn(f"VACUUM of {dead.shown}: {said[0] if said else 'asked to stop'}")
         return
-    seconds = round(run.clock.elapsed() - begun, 3)
-    run.listener("table_vacuumed", table=dead.shown, reason=dead.reason, seconds=seconds)
+    seconds = round(run.waits.clock.elapsed() - begun, 3)
+    run.listener(TableVacuumed(run.sweep.name, dead.shown, dead.reason, seconds))
 
 
-async def _until_stopped(run: Run, connection: Connection, table: Table) -> bool:
+async def _until_stopped(run: RunContext, connection: Connection, table: Table) -> bool:
     """Run VACUUM; a stop cancels it. Return whether it ended by itself."""
     work = asyncio.ensure_future(connection.execute(sql_vacuum.vacuum(table).text, timeout=None))
-    stop = asyncio.ensure_future(run.stop.wait())
+    stop = asyncio.ensure_future(run.waits.stop.wait())
     try:
         await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
         finished: bool = work.done()

@@ -1,17 +1,17 @@
-"""What only a person can settle before a run: each doubt by its kind, and what was let go."""
+"""What only a person can settle before a run: the reasons to hold it, by kind."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Final
 
 from sweeperd.config.models import DatabaseConfig, SweepConfig
 from sweeperd.sweep.guards.holds import fraction_hold, history_holds, jump_hold
-from sweeperd.sweep.survey.facts import Facts
+from sweeperd.sweep.outcome.facts import Facts
+from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.survey.survey import Survey
-from sweeperd.sweep.survey.usual_load import UsualLoad
 
-Doubts = dict[str, str]
+HoldReasons = dict[str, str]
 
 # each kind of reason with the key that tunes its guard, where there is one
 GUARD_KEYS: Final[dict[str, str | None]] = {
@@ -30,28 +30,23 @@ GUARD_KEYS: Final[dict[str, str | None]] = {
 }
 
 
-def doubts(
-    sweep: SweepConfig, database: DatabaseConfig, found: Survey, memory: Mapping[str, Any]
-) -> Doubts:
+def find_holds(
+    sweep: SweepConfig, database: DatabaseConfig, found: Survey, memory: SweepMemory
+) -> HoldReasons:
     """Return why a run must be held, by kind; nothing when it may go."""
-    try:
-        last = Facts.from_json(memory.get("guard"))
-        past = UsualLoad.from_json(memory.get("drained"))
-    except ValueError as error:
-        return {"state": f"what the last run left for the guards cannot be read: {error}"}
-    found_doubts = {
+    reasons = {
         "clock": found.clock_hold,
         "zone": found.zone_hold,
-        **history_holds(found.facts, last, database.max_clock_skew),
-        "survivors": _survivors(found, last),
+        **history_holds(found.facts, memory.facts, database.max_clock_skew),
+        "survivors": _survivors(found, memory.facts),
         "fraction": fraction_hold(found.expired.share, sweep.max_fraction),
-        "jump": jump_hold(found.expired, found.server.cutoff, past, _most(sweep)),
+        "jump": jump_hold(found.expired, found.server.cutoff, memory.usual_load, _most(sweep)),
     }
-    return {kind: reason for kind, reason in found_doubts.items() if reason is not None}
+    return {kind: reason for kind, reason in reasons.items() if reason is not None}
 
 
-def still_held(found: Doubts, released: Collection[str]) -> Doubts:
-    """Return the doubts that a release does not pass: those that its hold did not tell of."""
+def unreleased(found: HoldReasons, released: Collection[str]) -> HoldReasons:
+    """Return the reasons that a release does not override: those that its hold did not name."""
     return {kind: why for kind, why in found.items() if kind not in released}
 
 
@@ -60,7 +55,7 @@ def _most(sweep: SweepConfig) -> float | None:
 
 
 def _survivors(found: Survey, last: Facts | None) -> str | None:
-    """Return the doubt of a sweep without history that nothing would survive."""
+    """Return the reason to hold a sweep without history of which nothing would survive."""
     known = last is not None and last.fingerprint == found.facts.fingerprint
     if known or found.survivors or not found.sampled:
         return None

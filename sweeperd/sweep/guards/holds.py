@@ -1,13 +1,13 @@
-"""What holds a sweep: doubts about clocks, history and data that only a person can settle."""
+"""What holds a sweep: clocks, history and data that only a person can settle."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Final
 
-from sweeperd.sweep.survey.facts import Facts
+from sweeperd.sweep.outcome.facts import Facts
+from sweeperd.sweep.outcome.usual_load import Amount, UsualLoad
 from sweeperd.sweep.survey.instants import from_micros
-from sweeperd.sweep.survey.usual_load import Amount, UsualLoad
 
 # A jump is judged once that many runs have drained the table. So much of a table may always
 # expire: a first weekly load is no jump, nor is a row of a table of three.
@@ -18,7 +18,7 @@ _RESTORED: Final = "it was restored to an earlier state"
 
 
 def history_holds(now: Facts, last: Facts | None, max_skew: timedelta) -> dict[str, str]:
-    """Return the doubts that the last run's facts raise about this one, by kind."""
+    """Return the reasons to hold this run that the last run's facts give, by kind."""
     if last is None:
         return {}
     holds = {}
@@ -60,14 +60,14 @@ def _identity_holds(now: Facts, last: Facts) -> dict[str, str]:
 
 
 def fraction_hold(share: float, most: float | None) -> str | None:
-    """Return the doubt that more of the table is expired than the operator allows."""
+    """Return a reason to hold when more of the table is expired than the operator allows."""
     if most is None or share <= most:
         return None
     return f"{share:.0%} of the sampled rows are expired, more than max_fraction ({most:.0%})"
 
 
 def jump_hold(now: Amount, cutoff: int, past: UsualLoad | None, most: float | None) -> str | None:
-    """Return the doubt that far more rows expired than usually do in that time.
+    """Return a reason to hold when far more rows expired than usually do in that time.
 
     No more rows than usual are no jump, whatever their share: a table that nobody writes to at
     night ends with a few rows, all of them expired.

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from sweeperd.log.events import SweepHeld
 from sweeperd.sweep.guards.decide import GUARD_KEYS
 from sweeperd.sweep.guards.hold_file import ALL, Hold
 
 
-def hold_fields(hold: Hold) -> dict[str, str | None]:
-    """Return a hold as fields of the event sweep_held."""
+def hold_event(hold: Hold, sweep: str) -> SweepHeld:
+    """Return the event that a hold keeps a sweep from running."""
     keys = [key for kind in hold.kinds if (key := GUARD_KEYS.get(kind)) is not None]
-    return {
-        "reason": hold.reason or "no reason was given",
-        "by": hold.by or None,
-        "since": hold.since.isoformat(timespec="seconds") if hold.since else None,
-        "until": hold.until.isoformat(timespec="seconds") if hold.until else None,
-        "key": ", ".join(dict.fromkeys(keys)) or None,
-        "release": release_command(hold),
-    }
+    return SweepHeld(
+        sweep,
+        reason=hold.reason or "no reason was given",
+        by=hold.by or None,
+        since=hold.since.isoformat(timespec="seconds") if hold.since else None,
+        until=hold.until.isoformat(timespec="seconds") if hold.until else None,
+        key=", ".join(dict.fromkeys(keys)) or None,
+        release=release_command(hold),
+    )
 
 
 def release_command(hold: Hold) -> str:
@@ -26,10 +28,10 @@ def release_command(hold: Hold) -> str:
 
 def hold_sentence(hold: Hold) -> str:
     """Return a hold as one sentence: why, since when, by whom, and the command that ends it."""
-    fields = hold_fields(hold)
-    parts = [f"{fields['reason']}"]
-    parts += [f"set by {fields['by']}"] if fields["by"] else []
-    parts += [f"since {fields['since']}"] if fields["since"] else []
-    parts += [f"until {fields['until']}"] if fields["until"] else []
-    parts += [f"tuned by the key {fields['key']}"] if fields["key"] else []
-    return f"held: {', '.join(parts)}; to release it: {fields['release']}"
+    held = hold_event(hold, hold.name)
+    parts = [held.reason]
+    parts += [f"set by {held.by}"] if held.by else []
+    parts += [f"since {held.since}"] if held.since else []
+    parts += [f"until {held.until}"] if held.until else []
+    parts += [f"tuned by the key {held.key}"] if held.key else []
+    return f"held: {', '.join(parts)}; to release it: {held.release}"

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from sweeperd.postgres.sql.rows import Tid, TidRange
-
-# [block, offset, first block of the lane]
-_CURSOR_LENGTH: Final = 3
+from sweeperd.sweep.outcome.memory import BlockCursor, Cursor
 
 
 @dataclass(frozen=True)
@@ -62,29 +59,22 @@ class Blocks:
         blocks = part.high[0] - part.low[0]
         return max(blocks * self.units_per_block + part.high[1] - part.low[1], 1)
 
-    def saved(self, position: Tid) -> list[int] | None:
-        """Return a position as JSON; None at the start and at the end.
-
-        It is the block, the offset, and the lane's first block unless that is 0.
-        """
+    def saved(self, position: Tid) -> BlockCursor | None:
+        """Return a position as it is saved; None at the start and at the end."""
         if position == self.start or self.is_end(position):
             return None
-        return [*position, self.first] if self.first else [*position]
+        return BlockCursor(*position, self.first)
 
-    def resumed(self, cursor: object) -> Tid:
+    def resumed(self, cursor: Cursor | None) -> Tid:
         """Return the position of a saved cursor; the start when it does not fit.
 
         Between runs the heap may have grown or been truncated, and with it each lane's share.
         A cursor proves only that the blocks from its own lane's first one were swept, so one
         of a lane that began later than this one is ignored: rows before it would be left out.
         """
-        if not isinstance(cursor, list) or not all(type(part) is int for part in cursor):
+        if not isinstance(cursor, BlockCursor) or cursor.first_block > self.first:
             return self.start
-        if len(cursor) == _CURSOR_LENGTH - 1 and self.first == 0:
-            cursor = [*cursor, 0]
-        if len(cursor) != _CURSOR_LENGTH or cursor[2] > self.first or cursor[1] < 0:
-            return self.start
-        position = (cursor[0], cursor[1])
+        position = (cursor.block, cursor.offset)
         return position if self.start < position and not self.is_end(position) else self.start
 
 

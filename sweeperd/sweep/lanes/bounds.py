@@ -10,7 +10,6 @@ from typing import Final
 
 from sweeperd.postgres.sql import bounds as sql
 from sweeperd.postgres.sql.expired import Key
-from sweeperd.postgres.sql.literals import set_local
 from sweeperd.postgres.sql.rows import Target
 from sweeperd.postgres.transaction import COMMIT_BOUND, Connection, Frame, abort, major_version
 
@@ -102,11 +101,9 @@ async def read_bounds(
         asyncpg.PostgresError: The reading failed, or took too long.
     """
     patient = max(frame.statement_timeout_ms, _LEAST_TIMEOUT_MS)
-    reading = replace(frame, read_only=True, statement_timeout_ms=patient)
+    reading = replace(frame, read_only=True, statement_timeout_ms=patient, transaction_timeout_ms=0)
     further = sql.settings(target, low, step=step, count=count)
-    begin = f"{reading.begin(major_version(connection))}; SELECT " + ", ".join(
-        set_local(name, value) for name, value in further.items()
-    )
+    begin = reading.begin(major_version(connection), further)
     data = bytearray()
 
     async def take(part: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +13,9 @@ from sweeperd.sweep.lanes.chain import ChainLane
 from sweeperd.sweep.lanes.heap import HeapLane
 from sweeperd.sweep.lanes.index import IndexLane
 from sweeperd.sweep.lanes.lane import Lane
+from sweeperd.sweep.outcome.memory import Cursor
 from sweeperd.sweep.plan.strategy import TINY_BLOCKS, Choice, read_budget
+from sweeperd.sweep.survey.identity import Identity
 from sweeperd.sweep.survey.target import Leaf
 
 # Leaves below this size (32 MB) share batches; larger ones are worth lanes of their own.
@@ -21,9 +24,17 @@ _FEWEST_CHAINED: Final = 2
 
 
 def lanes(
-    choices: list[Choice], sweep: SweepConfig, server: Server, saved: dict[str, object]
+    choices: list[Choice],
+    sweep: SweepConfig,
+    server: Server,
+    identity: Identity,
+    saved: Mapping[str, Cursor],
 ) -> list[tuple[Choice, Lane]]:
-    """Return the lanes of all leaves, each at its saved cursor, with the choice it stems from."""
+    """Return the lanes of all leaves, each at its saved cursor, with the choice it stems from.
+
+    A position in a heap is known by the heap's file: in another file, which VACUUM FULL, CLUSTER
+    or TRUNCATE makes, all rows have other places.
+    """
     made: list[tuple[Choice, Lane]] = []
     chained = [c for c in choices if c.strategy == "heap" and c.leaf.blocks < _CHAINED_BLOCKS]
     if len(chained) < _FEWEST_CHAINED:
@@ -38,23 +49,27 @@ def lanes(
             # lanes side by side would each decide again
             heap = choice if parts == 1 else replace(choice, expected=None)
             made += [
-                (heap, _heap_lane(choice.leaf, server, saved, (number, parts)))
+                (heap, _heap_lane(choice.leaf, server, identity, saved, (number, parts)))
                 for number in range(parts)
             ]
     for number in range(sweep.workers if chained else 0):
         mine = chained[number :: sweep.workers]
         name = f"leaves:heap:{number}/{sweep.workers}"
         if mine:
-            links = [_heap_lane(choice.leaf, server, {}, (0, 1)) for choice in mine]
+            links = [_heap_lane(choice.leaf, server, identity, {}, (0, 1)) for choice in mine]
             made.append((replace(mine[0], expected=None), ChainLane(name, links, saved.get(name))))
     return made
 
 
 def _heap_lane(
-    leaf: Leaf, server: Server, saved: dict[str, object], part: tuple[int, int]
+    leaf: Leaf,
+    server: Server,
+    identity: Identity,
+    saved: Mapping[str, Cursor],
+    part: tuple[int, int],
 ) -> HeapLane:
     number, parts = part
-    name = f"{leaf.relation.oid}:heap:{number}/{parts}"
+    name = f"{leaf.relation.oid}:heap {identity.heap_file(leaf.relation)}:{number}/{parts}"
     known = leaf.relation
     return HeapLane(
         name,

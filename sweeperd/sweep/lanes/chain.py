@@ -14,6 +14,7 @@ from sweeperd.postgres.transaction import Connection, Frame
 from sweeperd.sweep.lanes.blocks import pointers_of
 from sweeperd.sweep.lanes.heap import HeapLane
 from sweeperd.sweep.lanes.lane import Piece
+from sweeperd.sweep.outcome.memory import ChainCursor, Cursor
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class ChainLane:
     has_places = True
     read_budget: float | None = None
 
-    def __init__(self, name: str, links: Sequence[HeapLane], cursor: object = None) -> None:
+    def __init__(self, name: str, links: Sequence[HeapLane], cursor: Cursor | None = None) -> None:
         self.name = name
         self._links = tuple(links)
         self.first_size = self.least_joined = links[0].first_size
@@ -79,13 +80,13 @@ class ChainLane:
         """Move behind a slice; it may lie in a later heap than the one at hand."""
         self.position = piece.end
 
-    def cursor(self) -> list[object] | None:
+    def cursor(self) -> ChainCursor | None:
         """Return the heap at hand, its cursor, and what it rests on; None at start and end."""
         at = self.position
         if at == self._start or at.index == len(self._links):
             return None
         link = self._links[at.index]
-        return [link.name, link.blocks.saved(at.tid), self._digest(at.index)]
+        return ChainCursor(link.name, link.blocks.saved(at.tid), self._digest(at.index))
 
     def _settled(self, position: ChainPosition) -> ChainPosition:
         """Return the position itself, or the start of the next heap with a block behind it."""
@@ -102,21 +103,23 @@ class ChainLane:
                 return ChainPosition(at, blocks.start)
         return ChainPosition(len(self._links), (0, 0))
 
-    def _resumed(self, cursor: object) -> ChainPosition:
+    def _resumed(self, cursor: Cursor | None) -> ChainPosition:
         """Return the position of a saved cursor.
 
         The start, when its heap is not in this chain, or when other heaps lie before it than
         when it was saved: those would be left out.
         """
-        if not isinstance(cursor, list) or len(cursor) != 3:  # noqa: PLR2004 - see `cursor`
+        if not isinstance(cursor, ChainCursor):
             return self._start
         names = [link.name for link in self._links]
-        if cursor[0] not in names:
+        if cursor.heap not in names:
             return self._start
-        index = names.index(cursor[0])
-        if cursor[2] != self._digest(index):
+        index = names.index(cursor.heap)
+        if cursor.digest != self._digest(index):
             return self._start
-        return self._settled(ChainPosition(index, self._links[index].blocks.resumed(cursor[1])))
+        return self._settled(
+            ChainPosition(index, self._links[index].blocks.resumed(cursor.position))
+        )
 
     def _digest(self, index: int) -> str:
         """Return a digest of the names of the heaps up to one."""

@@ -12,6 +12,7 @@ from sweeperd.postgres.sql.rows import Target, Tid
 from sweeperd.postgres.transaction import Connection, Frame
 from sweeperd.sweep.lanes.blocks import Blocks, pointers_of
 from sweeperd.sweep.lanes.lane import NEVER_JOINED, Piece
+from sweeperd.sweep.outcome.memory import BlockCursor, Cursor
 
 _PAGE_HEADER: Final = 24
 _LEAST_TUPLE: Final = 28  # a line pointer (4) and an aligned tuple header (24)
@@ -50,7 +51,7 @@ class HeapLane:
         block_size: int,
         rows_per_block: float = 0.0,
         read_budget: float | None = None,
-        cursor: object = None,
+        cursor: Cursor | None = None,
     ) -> None:
         self.name = name
         self.target = target
@@ -83,6 +84,6 @@ class HeapLane:
         """Move behind a range."""
         self.position = piece.end
 
-    def cursor(self) -> list[int] | None:
+    def cursor(self) -> BlockCursor | None:
         """Return the position and the lane's first block; None at the start or the end."""
         return self.blocks.saved(self.position)

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from sweeperd.postgres.sql.rows import Slice, Target
 from sweeperd.postgres.transaction import Connection, Frame
+from sweeperd.sweep.outcome.memory import Cursor
 
 
 class SwitchError(Exception):
@@ -111,5 +112,5 @@ class Lane(Protocol):
     def advance(self, piece: Piece) -> None:
         """Move behind the last slice of a batch whose COMMIT was answered."""
 
-    def cursor(self) -> Any:  # noqa: ANN401 - JSON of the lane's own
-        """Return the position as JSON; None at the start or the end of a pass."""
+    def cursor(self) -> Cursor | None:
+        """Return the position as it is saved; None at the start or the end of a pass."""

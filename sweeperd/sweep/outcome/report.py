@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal
 
 from sweeperd.errors import EXIT_FAILED, EXIT_OK
+from sweeperd.log.events import RunEnded, SweepFailed, SweepRan, SweepTimedOut
 from sweeperd.log.safe_text import bounded
+from sweeperd.sweep.outcome.memory import SweepMemory
 
 Outcome = Literal[
     "drained", "timed_out", "capped", "yielded", "throttled", "held", "failed", "stopped"
@@ -42,11 +44,22 @@ class RunEndError(Exception):
         self.kinds = kinds
 
 
-class Listener(Protocol):
-    """Hears what happens in a run: an event of the design's, and its fields."""
+@dataclass(frozen=True)
+class LeafPlan:
+    """How one leaf is swept.
 
-    def __call__(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - any field
-        """Take one event."""
+    Attributes:
+        leaf: The leaf, qualified.
+        strategy: index or heap.
+        reason: Why.
+    """
+
+    leaf: str
+    strategy: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.leaf}: {self.strategy}: {self.reason}"
 
 
 @dataclass
@@ -58,42 +71,54 @@ class Report:
         correlation_id: The run's id.
         cutoff_time: The database's instant that the run measures by; None before it is read.
         outcome: How it ended; None while it runs.
-        strategy: index, heap, or both joined by "+".
         deleted_count: Rows deleted and committed.
         skipped_count: Expired rows left: locked by others, or refused by the database.
         batches: Batches committed.
         duration_seconds: Wall duration.
-        reason: Why it ended as it did, or why the strategy was chosen.
+        end_reason: Why it ended so; None where the outcome says it all.
         error: What failed, in words.
         exit_code: What a foreground run exits with.
-        expired_estimate: With a dry run, expired rows counted (bounded).
+        expired_count: With a dry run, expired rows counted (bounded).
         warnings: What the operator should know, each once.
         waited_seconds: Time waited, by reason.
+        plan: How each leaf is swept; one that changed its strategy has two entries.
         partitions: Leaves that were detached or dropped as a whole; their rows are not counted.
         deadline: When its timeout ends, on the event loop's clock; None while it waits for a
             connection.
-        memory: What the next run needs (cursors, sizes, guards), JSON-able.
+        memory: What the next run needs (cursors, sizes, guards).
     """
 
     sweep: str
     correlation_id: str
     cutoff_time: datetime | None = None
     outcome: Outcome | None = None
-    strategy: str | None = None
     deleted_count: int = 0
     skipped_count: int = 0
     batches: int = 0
     duration_seconds: float = 0.0
-    reason: str | None = None
+    end_reason: str | None = None
     error: str | None = None
     exit_code: int = EXIT_OK
     expired_count: int | None = None
     warnings: list[str] = field(default_factory=list)
     waited_seconds: dict[str, float] = field(default_factory=dict)
-    plan: list[str] = field(default_factory=list)
-    memory: dict[str, Any] = field(default_factory=dict)
+    plan: list[LeafPlan] = field(default_factory=list)
+    memory: SweepMemory = field(default_factory=SweepMemory)
     partitions: list[str] = field(default_factory=list)
     deadline: float | None = None
+
+    @property
+    def strategy(self) -> str | None:
+        """The strategies of all leaves, joined by "+"; None before they are chosen."""
+        return "+".join(sorted({leaf.strategy for leaf in self.plan})) or None
+
+    @property
+    def strategy_reason(self) -> str | None:
+        """Why that strategy, or for how many leaves."""
+        leaves = {leaf.leaf for leaf in self.plan}
+        if len(leaves) > 1:
+            return f"{len(leaves)} leaves"
+        return self.plan[-1].reason if self.plan else None
 
     @property
     def left_over(self) -> bool:
@@ -104,7 +129,7 @@ class Report:
         """Set the outcome once; the first word stands."""
         if self.outcome is None:
             self.outcome = outcome
-            self.reason = bounded(reason or self.reason or "") or None
+            self.end_reason = bounded(reason) if reason else None
 
     def fail(self, error: str, exit_code: int = EXIT_FAILED) -> None:
         """Set the outcome to failed, with what failed."""
@@ -126,27 +151,31 @@ class Report:
         if text not in self.warnings and len(self.warnings) < _MOST_WARNINGS:
             self.warnings.append(text)
 
-    def as_dict(self) -> dict[str, Any]:
+    def ended(self) -> RunEnded:
+        """Return the one event that tells how the run ended."""
+        kind: type[RunEnded] = SweepRan
+        if self.outcome == "failed" or self.outcome is None:
+            kind = SweepFailed
+        elif self.outcome == "timed_out":
+            kind = SweepTimedOut
+        return kind(
+            sweep=self.sweep,
+            correlation_id=self.correlation_id,
+            cutoff_time=self.cutoff_time.isoformat() if self.cutoff_time else None,
+            outcome=self.outcome,
+            strategy=self.strategy,
+            deleted_count=self.deleted_count,
+            skipped_count=self.skipped_count,
+            batches=self.batches,
+            duration_seconds=round(self.duration_seconds, 3),
+            end_reason=self.end_reason,
+            strategy_reason=self.strategy_reason,
+            expired_count=self.expired_count,
+            partitions=list(self.partitions) or None,
+            warnings=list(self.warnings) or None,
+            error=self.error,
+        )
+
+    def as_json(self) -> dict[str, object]:
         """Return the report as JSON-able fields."""
-        cutoff = self.cutoff_time
-        fields: dict[str, Any] = {
-            "sweep": self.sweep,
-            "correlation_id": self.correlation_id,
-            "cutoff_time": cutoff.isoformat() if cutoff else None,
-            "outcome": self.outcome,
-            "strategy": self.strategy,
-            "deleted_count": self.deleted_count,
-            "skipped_count": self.skipped_count,
-            "batches": self.batches,
-            "duration_seconds": round(self.duration_seconds, 3),
-            "reason": self.reason,
-        }
-        if self.expired_count is not None:
-            fields["expired_count"] = self.expired_count
-        if self.partitions:
-            fields["partitions"] = list(self.partitions)
-        if self.warnings:
-            fields["warnings"] = list(self.warnings)
-        if self.error is not None:
-            fields["error"] = self.error
-        return fields
+        return self.ended().as_fields()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
+
+import asyncpg
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.catalog import quote_if_needed
@@ -52,7 +54,7 @@ async def surroundings(connection: Connection, sweep: SweepConfig, found: Survey
     ]
 
 
-def _published(row: Any) -> Finding:  # noqa: ANN401 - asyncpg's record
+def _published(row: asyncpg.Record) -> Finding:
     name = f"{quote_if_needed(row['schema'])}.{quote_if_needed(row['name'])}"
     return Finding(
         "error",
@@ -85,7 +87,7 @@ def _owner(sweep: SweepConfig, found: Survey) -> Iterator[Finding]:
         yield Finding("warning", f'vacuum = "auto": this role may not vacuum {name}; {cure}')
 
 
-def _triggers(found: Survey, rows: list[Any]) -> Iterator[Finding]:
+def _triggers(found: Survey, rows: list[asyncpg.Record]) -> Iterator[Finding]:
     for row in rows:
         at_parent = found.root.kind == "p" and row["oid"] == found.root.oid
         if row["for_row"]:
@@ -97,7 +99,7 @@ def _triggers(found: Survey, rows: list[Any]) -> Iterator[Finding]:
         yield Finding("warning", f"trigger {row['name']} on {found.root.shown} fires {what}")
 
 
-def _key(found: Survey, row: Any) -> Iterator[Finding]:  # noqa: ANN401 - asyncpg's record
+def _key(found: Survey, row: asyncpg.Record) -> Iterator[Finding]:
     child = f"{quote_if_needed(row['schema'])}.{quote_if_needed(row['table'])}"
     columns = ", ".join(quote_if_needed(name) for name in row["columns"])
     key = f"foreign key {row['name']} of {child} ({columns})"
@@ -123,7 +125,7 @@ def _key(found: Survey, row: Any) -> Iterator[Finding]:  # noqa: ANN401 - asyncp
         )
 
 
-def _share(row: Any) -> str:  # noqa: ANN401 - asyncpg's record
+def _share(row: asyncpg.Record) -> str:
     """Return about how many rows of the child there are to one of the parent."""
     if row["rows"] < 0 or row["parent_rows"] <= 0:
         return "an unknown number of rows (ANALYZE tells)"

@@ -1,118 +1,112 @@
 """Whether a table is still the one that was surveyed, asked while its lock keeps it so.
 
-Between two batches anybody may drop a table, make it anew, detach a leaf or change a column's
-type; a name then means other rows, and a constant of another type is compared by a cast. A foreign
-key that is added may cascade to live rows, and a rule may do anything instead of the delete.
+Between two batches anybody may drop a table, make it anew, attach a leaf to another table, swap two
+columns by RENAME or change a column's type; a name then means other rows, and a constant of another
+type is compared by a cast. A rewrite gives all rows other places. A foreign key that is added may
+cascade to live rows, and a rule may do anything instead of the delete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
+from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.catalog import Column, Relation
-from sweeperd.postgres.sql import catalog as sql_catalog
-from sweeperd.postgres.sql.expired import quote
+from sweeperd.postgres.names import column_readings
+from sweeperd.postgres.proof import Proof, TableIdentity, read_proof
+from sweeperd.postgres.sql import batch as sql
 from sweeperd.postgres.sql.rows import Table
-from sweeperd.postgres.transaction import PINNED, Connection, assigned_xid, set_search_path
-from sweeperd.sweep.outcome.report import RunEndError
+from sweeperd.postgres.transaction import Connection
+from sweeperd.sweep.outcome.report import Outcome, RunEndError
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a run's tables were when it looked at them.
+    """What a run's tables were when it looked at them, before it read anything else of them.
 
     Attributes:
-        relations: By schema and name.
         root: OID of the sweep's own table.
-        columns: What decides which rows go: the sweep's column, or all for the operator's SQL.
+        columns: Names of the columns that decide which rows go; None where each column does.
         whole: There must be no other columns: an archive would miss them.
+        tables: What the table and all below it were, by OID.
+        relations: The leaves, by schema and name.
     """
 
-    relations: dict[tuple[str, str], Relation] = field(default_factory=dict)
     root: int = 0
-    columns: tuple[Column, ...] = ()
+    columns: tuple[str, ...] | None = ()
     whole: bool = False
+    tables: dict[str, TableIdentity] = field(default_factory=dict)
+    relations: dict[tuple[str, str], Relation] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls,
-        root: Relation,
-        leaves: Iterable[Relation],
-        columns: Iterable[Column],
-        *,
-        whole: bool = False,
-    ) -> Identity:
-        """Take what a survey found."""
-        known = {(one.schema, one.name): one for one in leaves}
-        return cls(known, root.oid, tuple(columns), whole)
+    async def read(cls, connection: Connection, sweep: SweepConfig, root: int) -> Identity:
+        """Look at a table and all below it; in a transaction that the survey reads in."""
+        archived = sweep.archive_to is not None
+        alone = sweep.column is not None and sweep.where is None and not archived
+        columns = tuple(column_readings(sweep.column)) if alone and sweep.column else None
+        await connection.execute(sql.look_below(root, columns))
+        proof = await read_proof(connection, sql.PROOF)
+        tables = {table.oid: table for table in proof.tables if table is not None}
+        return cls(root, columns, archived, tables)
 
-    async def prove(self, connection: Connection, tables: Iterable[Table]) -> str | None:
-        """Compare, in the transaction that has deleted from these tables; return its id.
+    def heap_file(self, table: Relation) -> str | None:
+        """Return the file in which the table's rows were; None for one without."""
+        known = self.tables.get(str(table.oid))
+        return known.heap_file if known is not None else None
+
+    def require(self, proof: Proof, tables: Sequence[Table]) -> None:
+        """Compare what a batch deleted from, while its locks keep that as it is.
 
         Raises:
             RunEndError: A table or a column is another one, or a delete may have other effects; the
-            caller rolls back.
+                caller rolls back.
         """
-        known = [self.relations[table.schema, table.name] for table in tables]
-        if not known:
-            return await assigned_xid(connection)
-        row = await connection.fetchrow(
-            sql_catalog.UNCHANGED,
-            [f"{quote(one.schema)}.{quote(one.name)}" for one in known],
-            [one.oid for one in known],
-            sum(one.partition for one in known),
-            [f"{column.type} {column.name}" for column in self.columns],
-            len(known) * len(self.columns),
-            len(known) * len(self.columns) if self.whole else None,
-            sum(one.reactions for one in known),
-        )
-        if not row["unchanged"]:
-            await self._tell(connection, known)
-        if not row["same_reactions"]:
-            names = ", ".join(one.shown for one in known[:3])
-            raise RunEndError(
-                "throttled",
-                f"a foreign key or rule of {names} was added or removed while the run was under "
-                "way; nothing of this batch was deleted; the next run looks at it again",
-            )
-        xid: str | None = row["xid"]
-        return xid
+        for table, found in zip(tables, proof.tables, strict=True):
+            known = self.relations[table.schema, table.name]
+            self._compare(known, self.tables.get(str(known.oid)), found)
 
-    async def _tell(self, connection: Connection, known: list[Relation]) -> None:
-        await set_search_path(connection, PINNED)  # this batch is rolled back
-        rows = await connection.fetch(
-            sql_catalog.CHANGED,
-            [one.schema for one in known],
-            [one.name for one in known],
-            [one.oid for one in known],
-            [one.partition for one in known],
-            [column.name for column in self.columns],
-            [column.type for column in self.columns],
+    def _compare(
+        self, table: Relation, was: TableIdentity | None, now: TableIdentity | None
+    ) -> None:
+        if was is None or now is None or now.oid != was.oid:
+            if table.oid == self.root:
+                what, question = f"{table.shown} was made anew", "is it still the same data?"
+                raise _end("held", what, question, ("oid",))
+            # a day's work with partitions: the next run looks again
+            raise _end("throttled", f"{table.shown} was made anew, attached or detached")
+        if now.ancestry != was.ancestry:
+            raise _end("throttled", f"{table.shown} was attached or detached")
+        if self.whole and now.column_count != was.column_count:
+            raise _end(
+                "throttled", f"{table.shown} got another column, which the archive would miss,"
+            )
+        if now.columns != was.columns:
+            what = f"a column of {table.shown} changed its type, name or place, or was dropped,"
+            raise _end("failed", what, "run sweeperd check")
+        if now.heap_file != was.heap_file:
+            raise _end("throttled", f"{table.shown} was truncated or rewritten")
+        if now.reactions != was.reactions:
+            raise _end("throttled", f"a foreign key or rule of {table.shown} was added or removed")
+
+    def of(self, leaves: Iterable[Relation], columns: Iterable[Column]) -> Identity:
+        """Return the same for the leaves that are swept, and the columns that they have."""
+        names = self.columns
+        if names is None:  # by name, so that a column that is added meanwhile does not matter
+            names = tuple(column.name for column in columns)
+        return replace(
+            self, columns=names, relations={(one.schema, one.name): one for one in leaves}
         )
-        if not rows:
-            raise RunEndError(
-                "throttled",
-                f"{known[0].shown} got another column while the run was under way, which the "
-                "archive would miss; nothing of this batch was deleted; the next run looks again",
-            )
-        row = rows[0]
-        name = f"{row['schema']}.{row['name']}"
-        if row["column"] is None and row["replaced"] and row["oid"] == self.root:
-            raise RunEndError(
-                "held",
-                f"{name} was made anew while the run was under way; nothing of this batch was "
-                "deleted; is it still the same data?",
-                kinds=("oid",),
-            )
-        if row["column"] is None:  # a day's work with partitions: the next run looks again
-            raise RunEndError(
-                "throttled",
-                f"{name} was made anew, attached or detached while the run was under way; "
-                "nothing of this batch was deleted; the next run looks at it again",
-            )
-        raise RunEndError(
-            "failed",
-            f"column {row['column']} of {name} changed its type or was dropped while the run "
-            "was under way; nothing of this batch was deleted; run sweeperd check",
-        )
+
+
+def _end(
+    outcome: Outcome,
+    what: str,
+    then: str = "the next run looks at it again",
+    kinds: tuple[str, ...] = (),
+) -> RunEndError:
+    return RunEndError(
+        outcome,
+        f"{what} while the run was under way; nothing of this batch was deleted; {then}",
+        kinds=kinds,
+    )

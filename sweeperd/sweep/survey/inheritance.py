@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
+
+import asyncpg
 
 from sweeperd.errors import SweepError
 from sweeperd.postgres.catalog import Relation, quote_if_needed
+from sweeperd.postgres.records import one_row
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql.literals import quote_literal
 from sweeperd.postgres.transaction import Connection
@@ -33,14 +36,14 @@ async def refuse_children(connection: Connection, root: Relation) -> None:
         )
 
 
-async def _timescale(connection: Connection, root: Relation) -> Any:  # noqa: ANN401 - asyncpg's record
+async def _timescale(connection: Connection, root: Relation) -> asyncpg.Record:
     hypertables = []
     if await connection.fetchval(sql_catalog.HYPERTABLES_READABLE):
         hypertables = [row["oid"] for row in await connection.fetch(sql_catalog.HYPERTABLES)]
-    return await connection.fetchrow(sql_catalog.TIMESCALE, root.oid, hypertables)
+    return await one_row(connection, sql_catalog.TIMESCALE, root.oid, hypertables)
 
 
-def _refuse_timescale(root: Relation, row: Any) -> None:  # noqa: ANN401 - asyncpg's record
+def _refuse_timescale(root: Relation, row: asyncpg.Record) -> None:
     """Refuse what TimescaleDB manages.
 
     Raises:

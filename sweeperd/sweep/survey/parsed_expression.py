@@ -7,7 +7,7 @@ tells the tree it made of it as a message (``debug_print_parse``), which any rol
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
@@ -161,8 +161,8 @@ async def parse(connection: Connection, table: Table, pieces: tuple[str, ...]) -
             raise SweepError(f"the expression reads more than {_MOST_VIEWS} relations")
         for row in await connection.fetch(sql.VIEWS, sorted(new)):
             if row["tree"] is not None:
-                trees += _nodes(row["tree"])
-    return await _looked_up(connection, pieces, trees, frozenset(relations))
+                trees += nodes(row["tree"])
+    return await look_up(connection, pieces, trees, frozenset(relations))
 
 
 async def prove_one_expression(
@@ -190,7 +190,7 @@ async def parse_tree(connection: Connection, table: Table, pieces: tuple[str, ..
     """Return the tree that the server makes of an expression under the TimeZone in force."""
     told: list[str] = []
 
-    def listen(_: Connection, message: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
+    def listen(_: object, message: asyncpg.PostgresLogMessage) -> None:
         if message.message.startswith("parse tree") and message.detail:
             told.append(message.detail)
 
@@ -207,7 +207,7 @@ async def parse_tree(connection: Connection, table: Table, pieces: tuple[str, ..
     finally:
         connection.remove_log_listener(listen)
     for text in told:
-        for node in _nodes(text):
+        for node in nodes(text):
             if node.word("commandType") == "1":
                 return node
     raise SweepError(
@@ -216,7 +216,8 @@ async def parse_tree(connection: Connection, table: Table, pieces: tuple[str, ..
     )
 
 
-def _nodes(text: str) -> list[Node]:
+def nodes(text: str) -> list[Node]:
+    """Return the nodes of a tree as the server writes it."""
     top = Node("LIST", {"": read_nodes(text)})
     return top.nodes("")
 
@@ -226,9 +227,10 @@ def _numbers(trees: list[Node], names: tuple[str, ...]) -> set[int]:
     return found - {0}
 
 
-async def _looked_up(
+async def look_up(
     connection: Connection, pieces: tuple[str, ...], trees: list[Node], relations: frozenset[int]
 ) -> ParsedExpression:
+    """Look up the functions, operators and types that trees use; in a `reading`."""
     several = {
         oid
         for tree in trees

@@ -11,6 +11,7 @@ from sweeperd.config.models import SweepConfig
 from sweeperd.errors import SweepError
 from sweeperd.postgres import catalog
 from sweeperd.postgres.catalog import Relation, quote_if_needed
+from sweeperd.postgres.records import one_row
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql.literals import quote_literal
 from sweeperd.postgres.transaction import Connection, reading
@@ -51,7 +52,7 @@ async def excess_rights(connection: Connection, sweeps: list[SweepConfig]) -> st
         sweeps: Those on this database.
     """
     async with reading(connection):
-        role = await connection.fetchrow(sql_catalog.ROLE)
+        role = await one_row(connection, sql_catalog.ROLE)
         tables = await _tables(connection, sweeps)
         archives = await _archives(connection, sweeps)
         oids = [part.oid for one in tables for part in one.parts]

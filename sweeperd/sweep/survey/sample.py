@@ -12,8 +12,8 @@ from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.rows import Target
 from sweeperd.postgres.sqlstate import Fault, classify
 from sweeperd.postgres.transaction import Connection, fetch, savepoint
+from sweeperd.sweep.outcome.usual_load import Amount
 from sweeperd.sweep.survey.target import Leaf
-from sweeperd.sweep.survey.usual_load import Amount
 
 SAMPLE_ROWS: Final = 10_000
 _SAMPLE_BLOCKS: Final = 64
@@ -100,7 +100,7 @@ async def _sample_leaves(
 
 async def _sample(
     connection: Connection, target: Target, size: tuple[float, int], *, values: bool
-) -> Any:  # noqa: ANN401 - asyncpg's record
+) -> asyncpg.Record:
     """Sample rows; a ``where`` that some row makes fail is left out, which only holds more."""
     percent, limit = size
     statement = sql.sample(target, percent=percent, limit=limit, values=values)

@@ -23,20 +23,22 @@ from sweeperd.postgres.transaction import (
     reading,
     set_search_path,
 )
+from sweeperd.sweep.outcome.facts import Facts
+from sweeperd.sweep.outcome.usual_load import Amount
 from sweeperd.sweep.survey.cascades import refuse_cascades_back
 from sweeperd.sweep.survey.clock import read_clock
 from sweeperd.sweep.survey.expiry import expired_rows, unit_of
-from sweeperd.sweep.survey.facts import Facts, fingerprint
+from sweeperd.sweep.survey.facts import fingerprint
 from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.identity import Identity
 from sweeperd.sweep.survey.instants import from_micros, to_micros
 from sweeperd.sweep.survey.leaves import find_leaves
+from sweeperd.sweep.survey.other_rows import policies_read_other_rows, reads_other_rows
 from sweeperd.sweep.survey.parsed_expression import ParsedExpression
 from sweeperd.sweep.survey.sample import SAMPLE_ROWS, Sample, sampled_percent, take_sample
 from sweeperd.sweep.survey.target import Leaf, make_target, table_of
 from sweeperd.sweep.survey.trust import TrustedPath, parse_trusted
 from sweeperd.sweep.survey.units import wrong_unit
-from sweeperd.sweep.survey.usual_load import Amount
 from sweeperd.sweep.survey.zone_check import Sampling, ZoneCheck
 from sweeperd.sweep.survey.zones import repeated_hour, zone_hold
 
@@ -54,6 +56,7 @@ class Survey:
         survivors: Whether a sampled row survives; True for an empty table.
         warnings: What the operator should know.
         search_path: Under which the statements on the table run; None is the role's own path.
+        identity: What must not change while the run is under way.
     """
 
     server: Server
@@ -74,13 +77,7 @@ class Survey:
     survivors: bool
     warnings: tuple[str, ...]
     search_path: tuple[str, ...] | None
-
-    def identity(self, *, archived: bool) -> Identity:
-        """Return what must not change while the run is under way."""
-        leaves = [leaf.relation for leaf in self.leaves]
-        if self.column is not None and self.target.where is None and not archived:
-            return Identity.of(self.root, leaves, [self.column])
-        return Identity.of(self.root, leaves, self.columns, whole=archived)
+    identity: Identity
 
     @property
     def lockable(self) -> bool:
@@ -102,6 +99,7 @@ async def survey(
         elapsed = clock.elapsed()
         root = await catalog.find_table(connection, sweep.table)
         cutoff = from_micros(server.cutoff)
+        identity = await Identity.read(connection, sweep, root.oid)
         columns = await catalog.read_columns(connection, root.oid)
         zone_doubt = await zone_hold(connection, sweep, cutoff)
         if sweep.expression_timezone is not None:
@@ -112,7 +110,6 @@ async def survey(
         await refuse_cascades_back(connection, root)
         obey = sweep.row_security == "obey"
         leaves = await find_leaves(connection, root, column, target, warnings, obey=obey)
-        _refuse_unlockable(target, leaves)
         sampling = Sampling(sampled_percent(leaves), SAMPLE_ROWS)
         check = ZoneCheck(connection, target, columns, cutoff=server.cutoff, sampling=sampling)
         decides = fingerprint(sweep, unit, column.shown if column else "")
@@ -123,6 +120,9 @@ async def survey(
         if parsed is not None and sweep.column_timezone is None:
             await check.require_same("condition" if sweep.condition else "where", parsed)
         warnings += path.warnings() if path is not None else []
+        if await _reads_other_rows(connection, parsed, leaves, obey=obey):
+            leaves = [leaf.in_two_steps() for leaf in leaves]
+            _refuse_unlockable(leaves)
         sample = await _sampled(connection, root, column, unit, leaves)
         return Survey(
             server=server,
@@ -144,21 +144,32 @@ async def survey(
             or await _newest_survives(connection, column, leaves),
             search_path=path.schemas if path is not None else None,
             warnings=tuple(warnings),
+            identity=identity.of([leaf.relation for leaf in leaves], columns),
         )
 
 
-def _refuse_unlockable(target: Target, leaves: Sequence[Leaf]) -> None:
-    """Refuse an operator's text that reads other tables where rows cannot be locked first.
+async def _reads_other_rows(
+    connection: Connection, parsed: ParsedExpression | None, leaves: Sequence[Leaf], *, obey: bool
+) -> bool:
+    """Whether the operator's text, or a policy that is obeyed, may look at other rows."""
+    if parsed is not None and reads_other_rows(parsed):
+        return True
+    secured = [leaf.relation.oid for leaf in leaves if obey and leaf.relation.row_security]
+    return bool(secured) and await policies_read_other_rows(connection, secured)
+
+
+def _refuse_unlockable(leaves: Sequence[Leaf]) -> None:
+    """Refuse what may look at other rows where rows cannot be locked first.
 
     Raises:
         SweepError: With what the role lacks.
     """
     closed = next((leaf.relation for leaf in leaves if not leaf.lockable), None)
-    if not target.two_steps or closed is None:
+    if closed is None:
         return
     raise SweepError(
-        f"where or condition may read other tables, so rows of {closed.shown} must be locked "
-        "first, and this role may not",
+        f"where, condition or a policy may read other rows, so rows of {closed.shown} must be "
+        "locked first, and this role may not",
         cure="give the table policies FOR ALL only: a row that a policy FOR UPDATE hides "
         "cannot be locked"
         if closed.policies_by_command and closed.lockable

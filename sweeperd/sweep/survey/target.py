@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.catalog import Index, Relation
-from sweeperd.postgres.sql.expired import Condition, Expired, may_read_tables
+from sweeperd.postgres.sql.expired import Condition, Expired
 from sweeperd.postgres.sql.rows import Table, Target
 
 
@@ -27,6 +27,10 @@ class Leaf:
     blocks: int
     indexes: tuple[Index, ...]
     one_heap: bool
+
+    def in_two_steps(self) -> Leaf:
+        """Return the same, whose rows are locked before they are judged."""
+        return replace(self, target=replace(self.target, two_steps=True))
 
     @property
     def lockable(self) -> bool:
@@ -50,5 +54,4 @@ def table_of(relation: Relation, root: Relation, *, whole: bool) -> Table:
 
 def make_target(table: Table, expired: Expired | Condition, sweep: SweepConfig) -> Target:
     """Return what goes from a table."""
-    elsewhere = may_read_tables(sweep.where) or may_read_tables(sweep.condition)
-    return Target(table, expired, sweep.where, two_steps=elsewhere)
+    return Target(table, expired, sweep.where)

@@ -54,7 +54,7 @@ def wrong_unit(unit: str, values: Sequence[Any]) -> str | None:
     return None
 
 
-def _is_number(value: Any) -> bool:  # noqa: ANN401 - any sampled value
+def _is_number(value: object) -> bool:
     """Whether a value can be a time at all: sentinels are left out."""
     if not isinstance(value, int | float | Decimal) or value != value:  # noqa: PLR0124 - NaN
         return False

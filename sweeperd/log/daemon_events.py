@@ -1,0 +1,319 @@
+"""Events of the daemon itself: its process, its configuration, its databases and its state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sweeperd.log.event import Event, because, counted
+
+
+@dataclass(frozen=True)
+class DaemonStarted(Event):
+    """The configuration is valid, and the loops start.
+
+    Attributes:
+        version: Of sweeperd.
+        pid: Of the process.
+        sweeps: How many are enabled.
+        config: The configuration file.
+    """
+
+    name = "daemon_started"
+    level = "info"
+
+    version: str
+    pid: int
+    sweeps: int
+    config: str
+
+    def sentence(self) -> str:
+        return f"sweeperd {self.version} runs with {counted(self.sweeps, 'sweep')}"
+
+
+@dataclass(frozen=True)
+class DaemonStopping(Event):
+    """No run starts any more; those under way end after their batch.
+
+    Attributes:
+        reason: Why.
+    """
+
+    name = "daemon_stopping"
+    level = "info"
+
+    reason: str
+
+    def sentence(self) -> str:
+        return f"sweeperd stops{because(self.reason)}"
+
+
+@dataclass(frozen=True)
+class DaemonForced(Event):
+    """Running statements are cancelled, so that the process can end.
+
+    Attributes:
+        reason: Why it did not wait for them.
+    """
+
+    name = "daemon_forced"
+    level = "warning"
+
+    reason: str
+
+    def sentence(self) -> str:
+        return f"Running statements are cancelled{because(self.reason)}"
+
+
+@dataclass(frozen=True)
+class ConfigReloaded(Event):
+    """Another configuration is in force.
+
+    Attributes:
+        added: Sweeps that are new.
+        changed: Sweeps with other settings.
+        removed: Sweeps that are gone, or disabled.
+    """
+
+    name = "config_reloaded"
+    level = "info"
+
+    added: Sequence[str]
+    changed: Sequence[str]
+    removed: Sequence[str]
+
+    def sentence(self) -> str:
+        kinds = (("added", self.added), ("changed", self.changed), ("removed", self.removed))
+        parts = [f"{kind} {', '.join(names)}" for kind, names in kinds if names]
+        return f"Configuration reloaded: {'; '.join(parts) or 'no sweep changed'}"
+
+
+@dataclass(frozen=True)
+class ConfigRejected(Event):
+    """A reload met a configuration that cannot be used.
+
+    Attributes:
+        reason: The first problem, and how many more there are.
+        problems: All of them.
+    """
+
+    name = "config_rejected"
+    level = "error"
+
+    reason: str
+    problems: Sequence[str]
+
+    def sentence(self) -> str:
+        return (
+            f"The new configuration is not used, the old one stays in force{because(self.reason)}"
+        )
+
+
+@dataclass(frozen=True)
+class ConfigExposed(Event):
+    """Others can read or write what they should not.
+
+    Attributes:
+        reason: Which file, and the cure.
+    """
+
+    name = "config_exposed"
+    level = "warning"
+
+    reason: str
+
+    def sentence(self) -> str:
+        return f"The configuration is exposed{because(self.reason)}"
+
+
+@dataclass(frozen=True)
+class ConfigNeedsRestart(Event):
+    """A reload changes keys that are read at startup only.
+
+    Attributes:
+        keys: Which.
+    """
+
+    name = "config_needs_restart"
+    level = "warning"
+
+    keys: Sequence[str]
+
+    def sentence(self) -> str:
+        keys = ", ".join(self.keys or ())
+        return f"Only a restart changes {keys}; the old value stays in force"
+
+
+@dataclass(frozen=True)
+class DatabaseLost(Event):
+    """A database that was there cannot be reached; logged once, not for each attempt.
+
+    Attributes:
+        database: Its name in the configuration.
+        reason: What the last attempt met.
+    """
+
+    name = "database_lost"
+    level = "error"
+
+    database: str
+    reason: str
+
+    def sentence(self) -> str:
+        return f"Database {self.database} is lost{because(self.reason)}"
+
+
+@dataclass(frozen=True)
+class DatabaseBack(Event):
+    """A database that was lost can be reached again.
+
+    Attributes:
+        database: Its name in the configuration.
+    """
+
+    name = "database_back"
+    level = "info"
+
+    database: str
+
+    def sentence(self) -> str:
+        return f"Database {self.database} is back"
+
+
+@dataclass(frozen=True)
+class ProbeFailed(Event):
+    """An attempt to reach a lost database met something else than an error of the server's.
+
+    Attributes:
+        database: Its name in the configuration.
+        reason: What it met.
+    """
+
+    name = "probe_failed"
+    level = "debug"
+
+    database: str
+    reason: str
+
+    def sentence(self) -> str:
+        return f"Database {self.database} could not be tried{because(self.reason)}"
+
+
+@dataclass(frozen=True)
+class StateNotSaved(Event):
+    """What was learned cannot be written; logged once a change.
+
+    Attributes:
+        path: The file.
+        error: Why.
+    """
+
+    name = "state_not_saved"
+    level = "warning"
+
+    path: str
+    error: str
+
+    def sentence(self) -> str:
+        return f"The state {self.path} is not saved{because(self.error)}"
+
+
+@dataclass(frozen=True)
+class StateSavedAgain(Event):
+    """What was learned can be written again.
+
+    Attributes:
+        path: The file.
+    """
+
+    name = "state_saved_again"
+    level = "info"
+
+    path: str
+
+    def sentence(self) -> str:
+        return f"The state {self.path} is saved again"
+
+
+@dataclass(frozen=True)
+class StateSetAside(Event):
+    """A state that cannot be used is kept beside a new one.
+
+    Attributes:
+        path: The file.
+        reason: Why it cannot be used.
+        kept: Its name now; None when it could not be renamed.
+        error: Why it could not be renamed.
+    """
+
+    name = "state_set_aside"
+    level = "warning"
+
+    path: str
+    reason: str
+    kept: str | None = None
+    error: str | None = None
+
+    def sentence(self) -> str:
+        text = f"The state {self.path} cannot be used{because(self.reason)}"
+        if self.kept is not None:
+            return f"{text}; kept as {self.kept}"
+        return f"{text}; it cannot be renamed{because(self.error)}"
+
+
+@dataclass(frozen=True)
+class EventLoopBlocked(Event):
+    """The event loop does not turn, by a bug.
+
+    Attributes:
+        seconds: For how long.
+        stack: Where it stands.
+    """
+
+    name = "event_loop_blocked"
+    level = "error"
+
+    seconds: float
+    stack: str
+
+    def sentence(self) -> str:
+        return (
+            f"The event loop has been blocked for {self.seconds} s by a bug in sweeperd; the field "
+            "stack says where"
+        )
+
+
+@dataclass(frozen=True)
+class WatchdogSilent(Event):
+    """systemd is not told that all is well, and will restart the service.
+
+    Attributes:
+        reason: What is not well.
+    """
+
+    name = "watchdog_silent"
+    level = "error"
+
+    reason: str
+
+    def sentence(self) -> str:
+        return f"Watchdog keep-alive withheld{because(self.reason)}"
+
+
+@dataclass(frozen=True)
+class LibraryMessage(Event):
+    """What a library logged; its level is the library's.
+
+    Attributes:
+        logger: The library's logger.
+        text: What it said.
+    """
+
+    name = "library_message"
+    level = "info"
+
+    logger: str
+    text: str
+
+    def sentence(self) -> str:
+        return f"{self.logger}: {self.text}"

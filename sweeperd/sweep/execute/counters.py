@@ -1,0 +1,66 @@
+"""What the lanes of one run have counted; the report has the sums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sweeperd.postgres.sql.rows import Table
+from sweeperd.sweep.outcome.report import Report
+
+
+@dataclass
+class Counters:
+    """The counts of one run, shared by its lanes. They move after the answer to COMMIT.
+
+    Attributes:
+        report: The run's.
+        refused_rows: Rows that the database refuses to delete, or slices where no row can be told.
+        refused_in_a_row: Refused rows since one was deleted.
+        locked_rows: Rows that others have locked, by lane.
+        deleted_since_vacuum: Rows deleted by table, of earlier runs, too, since anybody looked at
+            what they left behind.
+    """
+
+    report: Report
+    refused_rows: int = 0
+    refused_in_a_row: int = 0
+    locked_rows: dict[str, int] = field(default_factory=dict)
+    deleted_since_vacuum: dict[Table, int] = field(default_factory=dict)
+
+    def batch_committed(self, rows: int) -> None:
+        """Count a batch and its rows."""
+        self.report.deleted_count += rows
+        self.report.batches += 1
+        if rows:
+            self.refused_in_a_row = 0
+
+    def deleted_from(self, tables: Mapping[Table, int]) -> None:
+        """Add up by table, over runs: a backlog may take many, of which the last is small."""
+        memory = self.report.memory
+        memory.add_deleted({table.quoted: rows for table, rows in tables.items()})
+        for table in tables:
+            self.deleted_since_vacuum[table] = memory.deleted_since_vacuum[table.quoted]
+
+    def row_refused(self) -> None:
+        """Count a row that the database refuses to delete."""
+        self.refused_in_a_row += 1
+        self.slice_refused()
+
+    def slice_refused(self) -> None:
+        """Count a slice that is refused as a whole, where a row cannot be named."""
+        self.refused_rows += 1
+        self._sum_skipped()
+
+    def rows_locked(self, lane: str, rows: int) -> None:
+        """Take how many rows of a lane others have locked at this moment."""
+        self.locked_rows[lane] = rows
+        self._sum_skipped()
+
+    @property
+    def locked(self) -> int:
+        """Rows that others have locked, of all lanes."""
+        return sum(self.locked_rows.values())
+
+    def _sum_skipped(self) -> None:
+        self.report.skipped_count = self.refused_rows + self.locked
