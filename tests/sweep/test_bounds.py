@@ -25,6 +25,7 @@ from tests.conftest import TestDatabase
 from tests.sweep.proxy import Proxy
 
 COUNT: Final = 16
+NOBODY: Any = None  # the model answers
 quick = hypothesis_settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -150,11 +151,11 @@ class Driver:
     async def piece(self, lane: IndexLane, size: int, rows: int) -> Piece | None:
         """Ask as a worker does; the answer is within the pace's steering."""
         before = lane.position
-        await lane.prepare(None, Frame(), before, size, rows)
+        await lane.prepare(NOBODY, Frame(), before, size, rows)
         piece = lane.next(before, size, rows)
         assert lane.position == before
         known = len(self.reads)
-        await lane.prepare(None, Frame(), before, size, rows)
+        await lane.prepare(NOBODY, Frame(), before, size, rows)
         assert len(self.reads) == known  # asked again, nothing is read again
         assert piece == lane.next(before, size, rows)
         if piece is not None:
