@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from sweeperd.postgres.sql.expired import EQUAL, GREATER, LESS, Key, builtin, quote
+from sweeperd.postgres.sql.expired import EQUAL, GREATER, LESS, Args, Key, builtin, quote
 from sweeperd.postgres.sql.literals import Literals, text_of
-from sweeperd.postgres.sql.rows import Target
+from sweeperd.postgres.sql.rows import KeyRange, Statement, Target
 
 _LOW: Final = "sweeperd.low"
 _STEP: Final = "sweeperd.step"
@@ -91,6 +91,41 @@ def _slice(target: Target, low: str | None) -> str:
         "FROM (SELECT pg_catalog.min(v) AS least, pg_catalog.max(v) AS most, "
         f"pg_catalog.count(*) AS found FROM ({pair}) AS pair) AS {two}"
     )
+
+
+def pair(target: Target, low: Key | None, step: int) -> Statement:
+    """Read the values at which the next slice ends and the one after it begins.
+
+    For a table that is swept as a whole: one that is distributed answers no recursive query.
+    """
+    args = Args()
+    column = f"{target.table.reference}.{quote(target.column.column)}"
+    above = KeyRange(low, None).limits(target, args)
+    return Statement(
+        f"SELECT {_value(target)} FROM {target.table.source} "
+        f"WHERE {above}{target.column.range(args, target.table.reference)} "
+        f"ORDER BY {column} OFFSET {args.add(max(step - 1, 0), 'bigint')} LIMIT 2",
+        tuple(args),
+    )
+
+
+def value_before(target: Target, low: Key | None, value: Key) -> Statement:
+    """Read the greatest value above ``low`` and below ``value``."""
+    args = Args()
+    column = f"{target.table.reference}.{quote(target.column.column)}"
+    above = KeyRange(low, None).limits(target, args)
+    below = f"{column} {LESS} {args.add(value, target.column.type_name)}"
+    return Statement(
+        f"SELECT {_value(target)} FROM {target.table.source} WHERE {above}{below} "
+        f"AND {target.column.range(args, target.table.reference)} ORDER BY {column} DESC LIMIT 1",
+        tuple(args),
+    )
+
+
+def _value(target: Target) -> str:
+    """Return the column as its base type: the driver looks any other type up in the catalogues."""
+    column = target.column
+    return f"{target.table.reference}.{quote(column.column)}::{builtin(column.type_name)}"
 
 
 def _unlike(target: Target, name: str) -> str:

@@ -11,9 +11,17 @@ from typing import Final
 from sweeperd.postgres.sql import bounds as sql
 from sweeperd.postgres.sql.expired import Key
 from sweeperd.postgres.sql.rows import Target
-from sweeperd.postgres.transaction import COMMIT_BOUND, Connection, Frame, abort, major_version
+from sweeperd.postgres.transaction import (
+    COMMIT_BOUND,
+    Connection,
+    Frame,
+    abort,
+    fetch,
+    fetchval,
+    major_version,
+)
 
-_LEAST_TIMEOUT_MS: Final = 2_000  # it locks no row: it may take longer than a batch
+_LEAST_TIMEOUT_MS: Final = 2_000
 # PostgreSQL manual, COPY, "Binary Format": signature, flags, length of an extension
 _HEADER: Final = 11 + 4 + 4
 _NO_MORE: Final = -1
@@ -100,10 +108,8 @@ async def read_bounds(
     Raises:
         asyncpg.PostgresError: The reading failed, or took too long.
     """
-    patient = max(frame.statement_timeout_ms, _LEAST_TIMEOUT_MS)
-    reading = replace(frame, read_only=True, statement_timeout_ms=patient, transaction_timeout_ms=0)
     further = sql.settings(target, low, step=step, count=count)
-    begin = reading.begin(major_version(connection), further)
+    begin = _patient(frame).begin(major_version(connection), further)
     data = bytearray()
 
     async def take(part: bytes) -> None:
@@ -121,6 +127,33 @@ async def read_bounds(
     values = [None if one is None else _value(one, kind) for one in _fields(bytes(data))]
     pairs = zip(values[::2], values[1::2], strict=True)
     return Ahead(low, step, tuple(Bound(high, beyond) for high, beyond in pairs))
+
+
+async def read_next_bound(
+    connection: Connection, frame: Frame, target: Target, low: Key | None, *, step: int
+) -> Ahead:
+    """Read the bound of one slice of a table that is swept as a whole; see `read_bounds`."""
+    reading = _patient(frame)
+    further = sql.settings(target, low, step=step, count=1)
+    try:
+        await connection.execute(reading.begin(major_version(connection), further))
+        values = [row[0] for row in await fetch(connection, sql.pair(target, low, step))]
+        high, beyond = (*values, None, None)[:2]
+        if beyond is None:
+            high = None
+        elif high == beyond:
+            high = await fetchval(connection, sql.value_before(target, low, beyond))
+    except BaseException:
+        await abort(connection)
+        raise
+    await connection.execute("COMMIT", timeout=COMMIT_BOUND)
+    return Ahead(low, step, (Bound(high, beyond),))
+
+
+def _patient(frame: Frame) -> Frame:
+    """Return a frame for reading: it locks no row, so it may take longer than a batch."""
+    patient = max(frame.statement_timeout_ms, _LEAST_TIMEOUT_MS)
+    return replace(frame, read_only=True, statement_timeout_ms=patient, transaction_timeout_ms=0)
 
 
 def _fields(data: bytes) -> Iterator[bytes | None]:

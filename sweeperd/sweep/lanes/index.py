@@ -13,7 +13,7 @@ from sweeperd.postgres.sql.expired import Key
 from sweeperd.postgres.sql.literals import text_of
 from sweeperd.postgres.sql.rows import KeyRange, Target
 from sweeperd.postgres.transaction import Connection, Frame
-from sweeperd.sweep.lanes.bounds import Ahead, read_bounds
+from sweeperd.sweep.lanes.bounds import Ahead, read_bounds, read_next_bound
 from sweeperd.sweep.lanes.lane import NEVER_JOINED, Piece, SwitchError
 
 _FIRST_ROWS: Final = 1_000
@@ -75,6 +75,11 @@ class IndexLane:
         """
         size = max(min(size, rows), 1)
         if position.done or (self._ahead.step <= rows and self._ahead.joined(position.low, size)):
+            return
+        if not self.has_places:
+            self._ahead = await read_next_bound(
+                connection, frame, self.target, position.low, step=size
+            )
             return
         while True:  # each turn reads, or the next reads a quarter of it
             try:
