@@ -130,7 +130,7 @@ class Worker:
         units = self._units()
         blocks = units // self._lane.units_per_block if self._lane.units_per_block else 0
         if units:
-            pause = self._size.record(units, done.rows, done.seconds)
+            pause = self._size.record(units, done.rows, done.cost_seconds)
             self._run.waits.delay("read_budget", pause)
         self._pass(done)
         if done.cancelled:
