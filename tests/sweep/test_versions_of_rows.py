@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import resource
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,13 @@ from sweeperd.log.run_events import RowSkipped
 from sweeperd.postgres.sql.expired import Args, Expired
 from sweeperd.postgres.sql.rows import Table, Target, Versions, delete
 from sweeperd.sweep.archive.file import FileArchive
+from sweeperd.sweep.archive.gzip_file import repair
+from sweeperd.sweep.execute.session import Session
+from sweeperd.sweep.outcome.memory import SweepMemory
+from sweeperd.sweep.outcome.report import Report, RunEndError
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard
+from tests.sweep.proxy import Proxy
 from tests.sweep.test_file_archive import ROWS, archived, files, kept, left
 
 
@@ -221,3 +228,60 @@ async def test_a_long_row_that_changes_while_it_is_fetched_is_not_written(
     assert report.deleted_count == 4
     assert await left(database) == {1}, "of the next pass, as whatever moves behind the position"
     assert sorted(lines(tmp_path)) == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [asyncio.CancelledError(), RunEndError("stopped", "asked to stop")],
+    ids=["cancel", "end"],
+)
+async def test_a_run_that_ends_while_it_asks_for_a_commits_fate_keeps_the_lines(
+    database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException
+) -> None:
+    """The rows are gone, and nobody heard it."""
+
+    async def ended(*_: object) -> bool:
+        raise end
+
+    monkeypatch.setattr(Session, "was_committed", ended)
+    socket = Path(database.server.directory) / f".s.PGSQL.{database.server.port}"
+    await database.execute(ROWS)
+    async with Proxy(socket) as whole:
+        await archived(database, tmp_path / "whole", whole.dsn(database.name))
+    lost = 0
+    for step in range(whole.seen // 2, whole.seen + 1):
+        await database.execute(ROWS)
+        directory = tmp_path / str(step)
+        async with Proxy(socket, step, after=True) as proxy:
+            with suppress(asyncio.CancelledError):
+                report = await archived(database, directory, proxy.dsn(database.name))
+                lost += any("fate is not known" in text for text in report.warnings)
+        await database.gone_quiet()
+        gone = set(range(1, 401)) - await left(database)
+        repair(directory / "old")
+        assert gone <= set(restored(directory)), step
+        assert gone <= set(kept(directory)), step
+    assert lost or isinstance(end, asyncio.CancelledError)
+
+
+async def test_a_run_that_is_cancelled_behind_a_commit_counts_it_and_marks_what_stayed(
+    database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.execute(ROWS)
+    task = asyncio.current_task()
+    note_stayed = FileArchive.note_stayed
+
+    async def cancelled(self: FileArchive, numbers: list[int]) -> str | None:
+        assert running is not task
+        running.cancel()
+        await asyncio.sleep(0)
+        return await note_stayed(self, numbers)
+
+    monkeypatch.setattr(FileArchive, "note_stayed", cancelled)
+    report = Report("s", "00000000-test", memory=SweepMemory())
+    running = asyncio.ensure_future(archived(database, tmp_path, report=report))
+    with suppress(asyncio.CancelledError):
+        await running
+
+    gone = set(range(1, 401)) - await left(database)
+    assert report.deleted_count == len(gone) > 0
