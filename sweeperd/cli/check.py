@@ -26,6 +26,7 @@ from sweeperd.host.owner import become_owner_of
 from sweeperd.log.event import counted
 from sweeperd.log.safe_text import redact, safe_json
 from sweeperd.postgres import catalog
+from sweeperd.postgres.catalog_reads import CatalogReads
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, describe
 from sweeperd.postgres.transaction import Connection, reading
@@ -145,7 +146,7 @@ async def _check_database(database: Database, sweeps: list[SweepConfig]) -> Asyn
 
 async def _describe(connection: Connection, subject: str) -> Line:
     async with reading(connection):
-        server = await catalog.read_server(connection)
+        server = await catalog.read_server(CatalogReads(connection))
     text = f"PostgreSQL {server.version}, database {server.database}, role {server.role}"
     if server.in_recovery or server.read_only:
         return Line("warning", subject, f"{text}, read-only: sweeps wait until it is not")

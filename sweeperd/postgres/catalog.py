@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
-
-import asyncpg
+from typing import Final
 
 from sweeperd.errors import SweepError
+from sweeperd.postgres.catalog_reads import CatalogReads, Row
 from sweeperd.postgres.names import column_readings, near, table_readings
-from sweeperd.postgres.records import one_row
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql.expired import quote
-from sweeperd.postgres.transaction import (
-    Connection,
-    major_version,
-    own_search_path,
-    savepoint,
-)
+from sweeperd.postgres.transaction import major_version
 
 _TYPE_NAMES: Final = {
     "int2": "smallint",
@@ -40,7 +33,9 @@ class Server:
         shared_buffers: In blocks.
         block_size: In bytes.
         system_identifier: None when the role may not read it.
-        timeline: As eight hex digits; None on a standby or when it cannot be read.
+        timeline: As eight hex digits; None on a standby.
+        wal: Its write-ahead log's position in bytes; None on a standby.
+        next_xid: The next transaction id; None on a standby.
     """
 
     database: str
@@ -55,6 +50,8 @@ class Server:
     block_size: int
     system_identifier: int | None
     timeline: str | None
+    wal: int | None
+    next_xid: int | None
 
 
 @dataclass(frozen=True)
@@ -144,43 +141,36 @@ def quote_if_needed(name: str) -> str:
     return name if plain else quote(name)
 
 
-async def read_server(connection: Connection) -> Server:
+async def read_server(reads: CatalogReads) -> Server:
     """Read the server's facts; what the role may not read is None."""
-    row = dict(await one_row(connection, sql_catalog.SERVER))
-    identifier = await optional(connection, sql_catalog.SYSTEM_IDENTIFIER)
-    timeline = None
-    if not row["in_recovery"]:
-        timeline = await optional(connection, sql_catalog.TIMELINE)
-    deadlock_seconds = row.pop("deadlock_ms") / 1000
+    facts = dict(await reads.row(sql_catalog.SERVER))
+    identifier = None
+    if facts.pop("identifiable"):
+        identifier = await reads.value(sql_catalog.SYSTEM_IDENTIFIER)
+    deadlock_seconds = facts.pop("deadlock_ms") / 1000
     return Server(
-        **row,
-        version=major_version(connection),
+        **facts,
+        version=major_version(reads.connection),
         deadlock_seconds=deadlock_seconds,
         system_identifier=identifier,
-        timeline=timeline,
     )
 
 
-async def optional(connection: Connection, query: str) -> Any:  # noqa: ANN401 - any column
-    """Read what a role may be forbidden to; None then."""
-    try:
-        async with savepoint(connection):
-            return await connection.fetchval(query)
-    except asyncpg.PostgresError:
-        return None
+def relations_named(text: str) -> tuple[str, tuple[list[str]]]:
+    """Return the question which relations the operator's text may mean."""
+    return sql_catalog.RELATIONS, ([name for _, name in table_readings(text)],)
 
 
-async def find_table(connection: Connection, text: str) -> Relation:
-    """Return the one table the operator's text means.
+async def find_oid(reads: CatalogReads, text: str) -> int:
+    """Return the OID of the one table the operator's text means.
 
     Raises:
-        SweepError: None or two match, it is no table, or its schema is closed to this role.
+        SweepError: None or two match, or it is no table.
     """
-    readings = table_readings(text)
-    path = await own_search_path(connection)
-    rows = await connection.fetch(sql_catalog.RELATIONS, [name for _, name in readings], path)
-    found = []
-    for schema, name in readings:
+    query, arguments = relations_named(text)
+    rows = await reads.rows(query, *arguments)
+    found: list[Row] = []
+    for schema, name in table_readings(text):
         found += [
             row
             for row in rows
@@ -189,8 +179,7 @@ async def find_table(connection: Connection, text: str) -> Relation:
             and (row["visible"] if schema is None else row["schema"] == schema)
         ]
     if not found:
-        everything = await connection.fetch(sql_catalog.RELATIONS, None, path)
-        close = _near_tables(text, everything)
+        close = _near_tables(text, await reads.rows(sql_catalog.RELATIONS, None))
         cure = f"did you mean {' or '.join(close)}?" if close else "name it as schema.table"
         raise SweepError(f"table {text} does not exist or is not visible", cure=cure)
     if len(found) > 1:
@@ -201,10 +190,19 @@ async def find_table(connection: Connection, text: str) -> Relation:
             f"{text} is {what}, which holds no rows of its own here",
             cure="name the table behind it",
         )
-    return await read_relation(connection, found[0]["oid"])
+    return int(found[0]["oid"])
 
 
-def _near_tables(text: str, rows: list[Any]) -> list[str]:
+async def find_table(reads: CatalogReads, text: str) -> Relation:
+    """Return the one table the operator's text means.
+
+    Raises:
+        SweepError: None or two match, or it is no table.
+    """
+    return await read_relation(reads, await find_oid(reads, text))
+
+
+def _near_tables(text: str, rows: list[Row]) -> list[str]:
     shown = sorted(f"{quote_if_needed(r['schema'])}.{quote_if_needed(r['name'])}" for r in rows)
     last = text.rpartition(".")[2]
     same = [name for name in shown if name.rpartition(".")[2] == last]
@@ -212,28 +210,28 @@ def _near_tables(text: str, rows: list[Any]) -> list[str]:
     return list(dict.fromkeys(same[:3] + near(word, shown)))[:3]
 
 
-async def read_relation(connection: Connection, oid: int) -> Relation:
+async def read_relation(reads: CatalogReads, oid: int) -> Relation:
     """Read one table by OID.
 
     Raises:
         SweepError: It is gone.
     """
-    row = await connection.fetchrow(sql_catalog.TABLE, oid)
-    if row is None:
+    rows = await reads.rows(sql_catalog.TABLE, oid)
+    if not rows:
         raise SweepError(f"the table with OID {oid} has been dropped", cure="check the sweep")
-    return Relation(**dict(row))
+    return Relation(**dict(rows[0]))
 
 
-async def read_partitions(connection: Connection, oid: int) -> list[Relation]:
+async def read_partitions(reads: CatalogReads, oid: int) -> list[Relation]:
     """Return all that lies below a partitioned table: its leaves, and partitions of partitions."""
-    rows = await connection.fetch(sql_catalog.PARTITION_TREE, oid)
+    rows = await reads.rows(sql_catalog.PARTITION_TREE, oid)
     return [Relation(**dict(row)) for row in rows]
 
 
-async def read_columns(connection: Connection, oid: int) -> list[Column]:
+async def read_columns(reads: CatalogReads, oid: int) -> list[Column]:
     """Return the columns of a table, in order."""
     columns = []
-    for row in await connection.fetch(sql_catalog.COLUMNS, oid):
+    for row in await reads.rows(sql_catalog.COLUMNS, oid):
         facts = dict(row)
         facts.pop("identity")
         facts["base"] = _TYPE_NAMES.get(facts["base"], facts["base"])
@@ -270,34 +268,34 @@ def find_column(columns: list[Column], table: str, text: str) -> Column:
 
 
 async def read_indexes(
-    connection: Connection, oids: list[int], column: str
+    reads: CatalogReads, oids: list[int], column: str
 ) -> dict[int, tuple[Index, ...]]:
     """Return, by table, the indexes that hold the column (by name: leaves differ in number)."""
     found: dict[int, list[Index]] = {oid: [] for oid in oids}
-    for row in await connection.fetch(sql_catalog.INDEXES, oids, column):
+    for row in await reads.rows(sql_catalog.INDEXES, oids, column):
         facts = dict(row)
         found[facts.pop("relation")].append(Index(**facts))
     return {oid: tuple(indexes) for oid, indexes in found.items()}
 
 
-async def sorts_as_time(connection: Connection, column: Column) -> bool:
+async def sorts_as_time(reads: CatalogReads, column: Column) -> bool:
     """Whether the column's collation sorts ISO 8601 text as time, cut to the second."""
     if column.collation_name and column.collation_name.lower() in _CODE_POINT_NAMES:
         return True
     clause = ""
     if column.collation:
-        row = await one_row(connection, sql_catalog.COLLATION, column.collation)
+        row = await reads.row(sql_catalog.COLLATION, column.collation)
         clause = f" COLLATE {quote(row['schema'])}.{quote(row['name'])}"
-    return bool(await connection.fetchval(sql_catalog.sorts_as_time(clause)))
+    return bool(await reads.value(sql_catalog.sorts_as_time(clause)))
 
 
-async def primary_key(connection: Connection, oid: int) -> tuple[str, ...]:
+async def primary_key(reads: CatalogReads, oid: int) -> tuple[str, ...]:
     """Return the names of the primary key's columns, or none."""
-    return tuple(r["attname"] for r in await connection.fetch(sql_catalog.PRIMARY_KEY, oid))
+    return tuple(r["attname"] for r in await reads.rows(sql_catalog.PRIMARY_KEY, oid))
 
 
-async def is_distributed(connection: Connection, oid: int) -> bool:
+async def is_distributed(reads: CatalogReads, oid: int) -> bool:
     """Whether Citus has spread the table over shards, where ctid is not one heap's own."""
-    if not await connection.fetchval(sql_catalog.CITUS):
+    if not await reads.value(sql_catalog.CITUS):
         return False
-    return bool(await connection.fetchval(sql_catalog.DISTRIBUTED, oid))
+    return bool(await reads.value(sql_catalog.DISTRIBUTED, oid))

@@ -32,7 +32,11 @@ _READ_TIMEOUT_MS: Final = 5_000
 _IDLE_TIMEOUT_MS: Final = 10_000
 _TRANSACTION_TIMEOUT_VERSION: Final = 17
 # As text[]: the driver would look name[] up in the catalogues, under this very path.
-_SCHEMAS: Final = "SELECT pg_catalog.current_schemas(true)::pg_catalog.text[]"
+_NOTE_OWN_PATH: Final = (
+    "pg_catalog.set_config('sweeperd.own_path', "
+    "pg_catalog.current_schemas(true)::pg_catalog.text, true)"
+)
+_OWN_PATH: Final = "SELECT pg_catalog.current_setting('sweeperd.own_path')::pg_catalog.text[]"
 _STATUS: Final = "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8)"
 # Only a superuser creates something in pg_catalog, and in pg_temp only this very session, where
 # nothing is looked for but relations and types that pg_catalog lacks.
@@ -91,6 +95,8 @@ class Frame:
             ("enable_tidscan", "on"),
             ("row_security", self.row_security),
         ]
+        if self.read_only:  # no read of ours takes workers from the application
+            settings.append(("max_parallel_workers_per_gather", "0"))
         if not self.synchronous:
             settings.append(("synchronous_commit", "local"))
         if server_major >= _TRANSACTION_TIMEOUT_VERSION:
@@ -103,6 +109,8 @@ class Frame:
             settings.append(("TimeZone", self.time_zone))
         settings += (further or {}).items()
         local = ", ".join(set_local(name, value) for name, value in settings)
+        if self.search_path == PINNED:  # noted before it is set: a list is worked from the left
+            local = f"{_NOTE_OWN_PATH}, {local}"
         access = " READ ONLY" if self.read_only else ""
         return f"BEGIN ISOLATION LEVEL READ COMMITTED{access}; SELECT {local}"
 
@@ -179,11 +187,8 @@ async def set_search_path(connection: Connection, path: tuple[str, ...] | None) 
 
 
 async def own_search_path(connection: Connection) -> tuple[str, ...]:
-    """Return the schemas of the role's own path that exist, in order; ends with names pinned."""
-    await set_search_path(connection, None)
-    schemas = await connection.fetchval(_SCHEMAS)
-    await set_search_path(connection, PINNED)
-    return tuple(schemas)
+    """Return the schemas of the role's own path that exist, in order; in a `reading`."""
+    return tuple(await connection.fetchval(_OWN_PATH))
 
 
 def _path(schemas: tuple[str, ...]) -> str:

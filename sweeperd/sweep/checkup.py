@@ -23,7 +23,7 @@ async def preflight(
         SweepError: What would stop the sweep.
     """
     found = await survey(connection, sweep, database, clock)
-    choices = await plan(connection, sweep, found)
+    choices = plan(sweep, found)
     findings = [Finding("ok", _what_goes(sweep, found))]
     findings += [Finding("warning", text) for text in found.warnings]
     findings += [

@@ -115,7 +115,7 @@ class Runner:
             session.join(run)
             found = await self._remove_partitions(run, session, found)
             connection = await session.get()
-            choices = await self._choose(connection, report, found)
+            choices = self._choose(report, found)
             where = ArchiveRun(found.root, found.columns, found.server, found.cutoff)
             archive = await choose_archive(
                 connection, self._sweep, self._archives, where, report.correlation_id
@@ -147,8 +147,8 @@ class Runner:
             report.warn(f"not guarded, for this role cannot read it: {name}")
         return found
 
-    async def _choose(self, connection: Connection, report: Report, found: Survey) -> list[Choice]:
-        choices = await plan(connection, self._sweep, found)
+    def _choose(self, report: Report, found: Survey) -> list[Choice]:
+        choices = plan(self._sweep, found)
         report.plan = [LeafPlan(c.leaf.relation.shown, c.strategy, c.reason) for c in choices]
         return choices
 

@@ -70,6 +70,32 @@ async def test_a_batch_is_three_messages(
     assert not any(message.startswith("extended") for batch in sent for message in batch)
 
 
+@pytest.mark.every_server
+@pytest.mark.other_versions
+@pytest.mark.parametrize("rows", [400, 100_000])
+async def test_a_plain_table_is_surveyed_in_twelve_messages(
+    database: TestDatabase, rows: int
+) -> None:
+    """A larger one has a choice between its index and block ranges, which the planner is asked."""
+    await database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, expires_at timestamptz);"
+        f"INSERT INTO t SELECT g, now() + (g - {rows} / 100) * interval '1 minute' "
+        f"FROM generate_series(1, {rows}) g; CREATE INDEX ON t (expires_at); ANALYZE t"
+    )
+    async with Wire(socket(database)) as wire:
+        report = await sweep(wire.dsn(database.name), strategy="auto")
+
+    assert report.outcome == "drained", report
+    first = next(i for i, message in enumerate(wire.sent) if message.startswith(WRITES))
+    login = wire.sent.index("COMMIT") + 1
+    survey = wire.sent[login:first]
+    if rows > 400:  # the slices of the index are cut before the first batch
+        assert report.strategy == "index"
+        survey = survey[: len(survey) - 1 - survey[::-1].index("COMMIT", 1)]
+    # an extended query is sent in two parts, for the driver waits for the first one's answer
+    assert sum(2 if message.startswith("extended") else 1 for message in survey) <= 12, survey
+
+
 async def test_the_second_and_third_message_are_the_same_text_in_each_batch(
     database: TestDatabase,
 ) -> None:

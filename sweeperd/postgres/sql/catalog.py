@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
+# Microseconds since 2000-01-01. In recovery the functions about WAL raise.
 SERVER: Final = """
-SELECT clock_timestamp() AS cutoff,
+SELECT ((extract(epoch FROM clock_timestamp()) - 946684800) * 1000000)::bigint AS cutoff,
        current_database() AS database,
        current_user AS role,
        pg_is_in_recovery() AS in_recovery,
@@ -16,24 +17,28 @@ SELECT clock_timestamp() AS cutoff,
        current_setting('default_transaction_read_only')::bool AS read_only,
        (SELECT setting::float8 FROM pg_settings WHERE name = 'deadlock_timeout') AS deadlock_ms,
        (SELECT setting::bigint FROM pg_settings WHERE name = 'shared_buffers') AS shared_buffers,
-       current_setting('block_size')::int AS block_size
+       current_setting('block_size')::int AS block_size,
+       has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') AS identifiable,
+       CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END
+           AS timeline,
+       CASE WHEN NOT pg_is_in_recovery() THEN (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint END
+           AS wal,
+       CASE WHEN NOT pg_is_in_recovery()
+           THEN pg_snapshot_xmax(pg_current_snapshot())::text::bigint END AS next_xid
 """
 
 SYSTEM_IDENTIFIER: Final = "SELECT system_identifier FROM pg_control_system()"
-TIMELINE: Final = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"
-WAL_POSITION: Final = "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint"
-NEXT_XID: Final = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
-CLOCK: Final = "SELECT clock_timestamp()"
 
-# $2 is the role's own search_path: pg_table_is_visible would ask the pinned one.
+# Visible in the role's own search_path: pg_table_is_visible would ask the pinned one.
 RELATIONS: Final = """
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name,
        c.relkind::text AS kind,
        n.nspname = (
            SELECT m.nspname FROM pg_class o JOIN pg_namespace m ON m.oid = o.relnamespace
-           WHERE o.relname = c.relname AND m.nspname = ANY ($2::text[])
-           ORDER BY array_position($2::text[], m.nspname::text) LIMIT 1) AS visible
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+           WHERE o.relname = c.relname AND m.nspname = ANY (own.path)
+           ORDER BY array_position(own.path, m.nspname::text) LIMIT 1) AS visible
+FROM (SELECT current_setting('sweeperd.own_path')::text[] AS path) AS own,
+     pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
   AND ($1::text[] IS NULL OR c.relname = ANY ($1::text[]))

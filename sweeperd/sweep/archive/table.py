@@ -10,6 +10,7 @@ from sweeperd.config.models import SweepConfig
 from sweeperd.errors import SweepError
 from sweeperd.postgres import catalog
 from sweeperd.postgres.catalog import Relation
+from sweeperd.postgres.catalog_reads import CatalogReads
 from sweeperd.postgres.sql import archive_columns as sql
 from sweeperd.postgres.sql.archive import ArchiveTable
 from sweeperd.postgres.sql.expired import quote
@@ -38,7 +39,8 @@ async def find_archive(
             privilege, would not take each value as it is, or has row security.
     """
     name = sweep.archive_to or ""
-    relation = await catalog.find_table(connection, name)
+    reads = CatalogReads(connection)
+    relation = await catalog.find_table(reads, name)
     if relation.oid == root.oid:
         raise SweepError(f"archive_to = {name} is the swept table itself", cure="name another")
     if await connection.fetchval(sql.SAME_TREE, root.oid, relation.oid):

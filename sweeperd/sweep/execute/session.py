@@ -13,6 +13,7 @@ from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
 from sweeperd.log.event import Listener
 from sweeperd.log.events import SweepWaits
 from sweeperd.postgres.catalog import read_server
+from sweeperd.postgres.catalog_reads import CatalogReads
 from sweeperd.postgres.connect import Database, close
 from sweeperd.postgres.proof import Proof
 from sweeperd.postgres.sqlstate import LOST_ERRORS
@@ -152,7 +153,7 @@ class Session:
         for _ in range(_STATUS_TRIES):
             connection = await self.get()
             async with reading(connection):
-                server = await read_server(connection)
+                server = await read_server(CatalogReads(connection))
                 if server.timeline is None or server.timeline != run.server.timeline:
                     return None
                 epoch = await read_epoch(connection)
@@ -170,7 +171,7 @@ async def _same_system(connection: Connection, run: RunContext) -> None:
     if known is None:
         return
     async with reading(connection):
-        now = await read_server(connection)
+        now = await read_server(CatalogReads(connection))
     if now.system_identifier != known:
         raise RunEndError(
             "held",

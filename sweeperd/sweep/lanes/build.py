@@ -14,9 +14,9 @@ from sweeperd.sweep.lanes.heap import HeapLane
 from sweeperd.sweep.lanes.index import IndexLane
 from sweeperd.sweep.lanes.lane import Lane
 from sweeperd.sweep.outcome.memory import Cursor
-from sweeperd.sweep.plan.strategy import TINY_BLOCKS, Choice, read_budget
+from sweeperd.sweep.plan.strategy import Choice, read_budget
 from sweeperd.sweep.survey.identity import Identity
-from sweeperd.sweep.survey.target import Leaf
+from sweeperd.sweep.survey.target import TINY_BLOCKS, Leaf
 
 # Leaves below this size (32 MB) share batches; larger ones are worth lanes of their own.
 _CHAINED_BLOCKS: Final = 4_096

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.errors import SweepError
 from sweeperd.postgres.catalog import Column, Index, Relation, Server
-from sweeperd.postgres.sql import catalog as sql_catalog
-from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.expired import quote
-from sweeperd.postgres.sql.rows import Target
-from sweeperd.postgres.transaction import Connection, fetchval, reading_rows
 from sweeperd.sweep.plan.recheck import ROWS_PER_BLOCK_WORTH, SecondLook
-from sweeperd.sweep.survey.frame import table_frame
+from sweeperd.sweep.survey.estimates import Estimates
 from sweeperd.sweep.survey.survey import Survey
-from sweeperd.sweep.survey.target import Leaf
+from sweeperd.sweep.survey.target import TINY_BLOCKS, Leaf
 
-TINY_BLOCKS: Final = 64
 _CACHE_SHARE: Final = 0.25
 _ROUND_SECONDS: Final = 8.0
-
-Estimates = dict[tuple[str, str], float]
 
 
 @dataclass(frozen=True)
@@ -116,39 +107,6 @@ def _weigh(leaf: Leaf, index: Index, expired: float) -> Choice:
     return Choice(leaf, "heap", reason, expired)
 
 
-async def _estimates(connection: Connection, found: Survey) -> Estimates:
-    """Return how many expired rows the planner expects, without asking foreign servers.
-
-    It may ask those of foreign partitions when it plans the parent.
-    """
-    if not await connection.fetchval(sql_catalog.FOREIGN_BELOW, found.root.oid):
-        return await estimate(connection, found.target)
-    estimates: Estimates = {}
-    for leaf in found.leaves:
-        estimates |= await estimate(connection, leaf.target)
-    return estimates
-
-
-async def estimate(connection: Connection, target: Target) -> Estimates:
-    """Return how many expired rows the planner expects; it is asked once for all leaves.
-
-    A leaf that it leaves out, for its bounds or constraints, has none.
-    """
-    await connection.execute(sql.PLAN_ALONE)
-    plan = json.loads(await fetchval(connection, sql.estimate(target)))
-    return {
-        (node["Schema"], node["Relation Name"]): float(node["Plan Rows"])
-        for node in _nodes(plan[0]["Plan"])
-        if "Relation Name" in node
-    }
-
-
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for inner in plan.get("Plans", ()):
-        yield from _nodes(inner)
-
-
 def _create_index(relation: Relation, column: Column) -> str:
     return f"CREATE INDEX CONCURRENTLY ON {relation.shown} ({quote(column.name)})"
 
@@ -177,10 +135,7 @@ def with_read_budget(choice: Choice, server: Server) -> Choice:
     )
 
 
-async def plan(connection: Connection, sweep: SweepConfig, found: Survey) -> list[Choice]:
+def plan(sweep: SweepConfig, found: Survey) -> list[Choice]:
     """Choose the strategy of each leaf."""
-    frame = table_frame(sweep, search_path=found.search_path)
-    async with reading_rows(connection, frame):
-        estimates = await _estimates(connection, found) if found.column else {}
-        chosen = [choose(sweep, leaf, found.column, estimates) for leaf in found.leaves]
-        return [with_read_budget(choice, found.server) for choice in chosen]
+    chosen = [choose(sweep, leaf, found.column, found.estimates) for leaf in found.leaves]
+    return [with_read_budget(choice, found.server) for choice in chosen]

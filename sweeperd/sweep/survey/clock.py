@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from sweeperd.config.models import DatabaseConfig
 from sweeperd.host.clock import Clock
-from sweeperd.postgres import catalog
-from sweeperd.postgres.catalog import Server
+from sweeperd.postgres.catalog_reads import CatalogReads, Question
 from sweeperd.postgres.sql import catalog as sql_catalog
-from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.transaction import Connection, fetchval
 from sweeperd.sweep.survey.instants import from_micros
 
 _CLOCK_TRIES: Final = 3
@@ -36,14 +32,26 @@ def clock_hold(
 
 
 async def read_clock(
-    connection: Connection, clock: Clock, config: DatabaseConfig
-) -> tuple[Server, str | None]:
-    """Fix the cutoff and compare the two clocks; a slow round trip is tried again."""
+    reads: CatalogReads, clock: Clock, config: DatabaseConfig, *questions: Question
+) -> str | None:
+    """Read the server, and with it its clock, which becomes the cutoff; compare the two clocks.
+
+    A slow round trip is tried again.
+
+    Args:
+        reads: Knows the server afterwards, and the answers to the questions.
+        clock: The host's.
+        config: How far apart the clocks may be.
+        questions: What else is asked in the same message.
+
+    Returns:
+        Why the clocks are in doubt, or None.
+    """
     for _ in range(_CLOCK_TRIES):
         before = clock.now()
-        cutoff: int = await fetchval(connection, sql.Statement(sql_catalog.CLOCK))
+        await reads.ask_ahead((sql_catalog.SERVER, ()), *questions)
         after = clock.now()
         if (after - before).total_seconds() < _SLOW_ROUND_TRIP:
             break
-    hold = clock_hold(from_micros(cutoff), (before, after), config.max_clock_skew)
-    return replace(await catalog.read_server(connection), cutoff=cutoff), hold
+    cutoff = (await reads.row(sql_catalog.SERVER))["cutoff"]
+    return clock_hold(from_micros(cutoff), (before, after), config.max_clock_skew)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -35,7 +36,9 @@ async def surroundings(connection: Connection, sweep: SweepConfig, found: Survey
     # foreign keys are triggers, too, on the table that they refer to
     triggered = any(one.has_triggers for one in (found.root, *(i.relation for i in found.leaves)))
     triggers, keys, published, volatile = [], [], [], []
-    async with reading(connection):
+    async with AsyncExitStack() as stack:
+        if triggered or found.server.publishes_deletes or names:
+            await stack.enter_async_context(reading(connection))
         if triggered:
             triggers = await connection.fetch(sql_surroundings.TRIGGERS, oids)
             keys = await connection.fetch(sql_surroundings.REFERENCING, oids, found.root.oid)

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from typing import Final
 
-import asyncpg
-
 from sweeperd.errors import SweepError
 from sweeperd.postgres.catalog import Relation, quote_if_needed
-from sweeperd.postgres.records import one_row
+from sweeperd.postgres.catalog_reads import CatalogReads, Row
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql.literals import quote_literal
-from sweeperd.postgres.transaction import Connection
 
 _MOST_NAMED: Final = 5
 
 
-async def refuse_children(connection: Connection, root: Relation) -> None:
+async def refuse_children(reads: CatalogReads, root: Relation) -> None:
     """Refuse a table that other tables inherit from, a hypertable, and a part of one.
 
     Raises:
         SweepError: With what to do instead.
     """
-    _refuse_timescale(root, await _timescale(connection, root))
+    _refuse_timescale(root, await _timescale(reads, root))
     if not root.has_children:
         return
-    rows = await connection.fetch(sql_catalog.CHILDREN, root.oid)
+    rows = await reads.rows(sql_catalog.CHILDREN, root.oid)
     names = [f"{quote_if_needed(r['schema'])}.{quote_if_needed(r['name'])}" for r in rows]
     if names:
         more = ", ..." if len(names) > _MOST_NAMED else ""
@@ -36,14 +33,14 @@ async def refuse_children(connection: Connection, root: Relation) -> None:
         )
 
 
-async def _timescale(connection: Connection, root: Relation) -> asyncpg.Record:
-    hypertables = []
-    if await connection.fetchval(sql_catalog.HYPERTABLES_READABLE):
-        hypertables = [row["oid"] for row in await connection.fetch(sql_catalog.HYPERTABLES)]
-    return await one_row(connection, sql_catalog.TIMESCALE, root.oid, hypertables)
+async def _timescale(reads: CatalogReads, root: Relation) -> Row:
+    hypertables: list[int] = []
+    if await reads.value(sql_catalog.HYPERTABLES_READABLE):
+        hypertables = [row["oid"] for row in await reads.rows(sql_catalog.HYPERTABLES)]
+    return await reads.row(sql_catalog.TIMESCALE, root.oid, hypertables)
 
 
-def _refuse_timescale(root: Relation, row: asyncpg.Record) -> None:
+def _refuse_timescale(root: Relation, row: Row) -> None:
     """Refuse what TimescaleDB manages.
 
     Raises:

@@ -7,14 +7,14 @@ from dataclasses import replace
 from sweeperd.errors import SweepError
 from sweeperd.postgres import catalog
 from sweeperd.postgres.catalog import Column, Index, Relation, quote_if_needed
+from sweeperd.postgres.catalog_reads import CatalogReads
 from sweeperd.postgres.sql.rows import Target
-from sweeperd.postgres.transaction import Connection
 from sweeperd.sweep.survey.inheritance import refuse_children
 from sweeperd.sweep.survey.target import Leaf, table_of
 
 
 async def find_leaves(
-    connection: Connection,
+    reads: CatalogReads,
     root: Relation,
     column: Column | None,
     target: Target,
@@ -25,7 +25,7 @@ async def find_leaves(
     """Return what is swept: the heaps, or the table as a whole where they cannot be.
 
     Args:
-        connection: In a transaction.
+        reads: Of the transaction.
         root: The sweep's own table.
         column: The sweep's column; None where it has a condition.
         target: What goes from the table.
@@ -37,14 +37,14 @@ async def find_leaves(
     """
     _refuse_rule(root)
     if root.kind != "p":
-        await refuse_children(connection, root)
+        await refuse_children(reads, root)
         _mind_row_security(root, warnings, obey=obey)
-        return [await _single(connection, root, column, target)]
+        return [await _single(reads, root, column, target)]
     _mind_row_security(root, warnings, obey=obey)
-    heaps, foreign, in_the_way = await _partitions(connection, root)
+    heaps, foreign, in_the_way = await _partitions(reads, root)
     if in_the_way:
         _refuse_foreign(root, foreign, in_the_way)
-        return [await _through_parent(connection, target, (root, heaps), column, in_the_way)]
+        return [await _through_parent(reads, target, (root, heaps), column, in_the_way)]
     if foreign and not heaps:
         raise SweepError(
             f"every partition of {root.shown} is a foreign table, and none is swept",
@@ -53,7 +53,7 @@ async def find_leaves(
     warnings += [f"{name} is a foreign table and is not swept" for name in foreign]
     for relation in heaps:
         _mind_row_security(relation, warnings, obey=obey)
-    indexes = await _indexes(connection, heaps, column)
+    indexes = await _indexes(reads, heaps, column)
     return [
         Leaf(
             relation,
@@ -67,7 +67,7 @@ async def find_leaves(
 
 
 async def _partitions(
-    connection: Connection, root: Relation
+    reads: CatalogReads, root: Relation
 ) -> tuple[list[Relation], list[str], list[str]]:
     """Return a partitioned table's heaps, its foreign tables, and why heaps cannot be swept.
 
@@ -79,7 +79,7 @@ async def _partitions(
         in_the_way.append(f"{root.shown} has statement triggers of its own")
     if root.row_security:
         in_the_way.append(f"{root.shown} has row security of its own")
-    for relation in await catalog.read_partitions(connection, root.oid):
+    for relation in await catalog.read_partitions(reads, root.oid):
         _refuse_rule(relation)
         if relation.kind == "p":
             continue
@@ -144,21 +144,21 @@ def _refuse_foreign(root: Relation, foreign: list[str], reasons: list[str]) -> N
 
 
 async def _single(
-    connection: Connection,
+    reads: CatalogReads,
     root: Relation,
     column: Column | None,
     target: Target,
 ) -> Leaf:
     _must_delete(root)
-    indexes = (await _indexes(connection, [root], column))[root.oid]
-    if await catalog.is_distributed(connection, root.oid):
+    indexes = (await _indexes(reads, [root], column))[root.oid]
+    if await catalog.is_distributed(reads, root.oid):
         whole = replace(target, table=replace(target.table, only=False))
         return Leaf(root, whole, 0, indexes, one_heap=False)
     return Leaf(root, target, root.blocks, indexes, one_heap=root.access_method == "heap")
 
 
 async def _through_parent(
-    connection: Connection,
+    reads: CatalogReads,
     target: Target,
     heaps: tuple[Relation, list[Relation]],
     column: Column | None,
@@ -168,7 +168,7 @@ async def _through_parent(
     root, leaves = heaps
     _must_delete(root)
     indexes: tuple[Index, ...] = ()
-    held = await _indexes(connection, leaves, column)
+    held = await _indexes(reads, leaves, column)
     for relation in leaves:
         serving = tuple(index for index in held[relation.oid] if column and index.serves(column))
         if not serving:
@@ -199,9 +199,9 @@ def _must_delete(root: Relation) -> None:
 
 
 async def _indexes(
-    connection: Connection, relations: list[Relation], column: Column | None
+    reads: CatalogReads, relations: list[Relation], column: Column | None
 ) -> dict[int, tuple[Index, ...]]:
     oids = [relation.oid for relation in relations]
     if column is None:
         return dict.fromkeys(oids, ())
-    return await catalog.read_indexes(connection, oids, column.name)
+    return await catalog.read_indexes(reads, oids, column.name)

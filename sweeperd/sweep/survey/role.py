@@ -11,7 +11,7 @@ from sweeperd.config.models import SweepConfig
 from sweeperd.errors import SweepError
 from sweeperd.postgres import catalog
 from sweeperd.postgres.catalog import Relation, quote_if_needed
-from sweeperd.postgres.records import one_row
+from sweeperd.postgres.catalog_reads import CatalogReads
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql.literals import quote_literal
 from sweeperd.postgres.transaction import Connection, reading
@@ -52,9 +52,10 @@ async def excess_rights(connection: Connection, sweeps: list[SweepConfig]) -> st
         sweeps: Those on this database.
     """
     async with reading(connection):
-        role = await one_row(connection, sql_catalog.ROLE)
-        tables = await _tables(connection, sweeps)
-        archives = await _archives(connection, sweeps)
+        reads = CatalogReads(connection)
+        role = await reads.row(sql_catalog.ROLE)
+        tables = await _tables(reads, sweeps)
+        archives = await _archives(reads, sweeps)
         oids = [part.oid for one in tables for part in one.parts]
         secured = await connection.fetchval(sql_catalog.ROW_SECURED, oids)
     bypass = secured and not all(sweep.row_security == "obey" for sweep in sweeps)
@@ -77,28 +78,28 @@ async def excess_rights(connection: Connection, sweeps: list[SweepConfig]) -> st
     )
 
 
-async def _tables(connection: Connection, sweeps: Iterable[SweepConfig]) -> list[_Swept]:
+async def _tables(reads: CatalogReads, sweeps: Iterable[SweepConfig]) -> list[_Swept]:
     found: dict[int, _Swept] = {}
     for sweep in sweeps:
         try:
-            table = await catalog.find_table(connection, sweep.table)
+            table = await catalog.find_table(reads, sweep.table)
         except SweepError:  # told with the sweep
             continue
         needs_owner = sweep.partitions != "delete" or sweep.vacuum == "auto"
         if table.oid in found:
             needs_owner = needs_owner or found[table.oid].needs_owner
-        below = await catalog.read_partitions(connection, table.oid) if table.kind == "p" else []
+        below = await catalog.read_partitions(reads, table.oid) if table.kind == "p" else []
         found[table.oid] = _Swept(table, (table, *below), needs_owner)
     return list(found.values())
 
 
-async def _archives(connection: Connection, sweeps: Iterable[SweepConfig]) -> list[Relation]:
+async def _archives(reads: CatalogReads, sweeps: Iterable[SweepConfig]) -> list[Relation]:
     found: dict[int, Relation] = {}
     for sweep in sweeps:
         if sweep.archive_to is None or sweep.archive_file is not None:
             continue
         try:
-            archive = await catalog.find_table(connection, sweep.archive_to)
+            archive = await catalog.find_table(reads, sweep.archive_to)
         except SweepError:  # told with the sweep
             continue
         found[archive.oid] = archive

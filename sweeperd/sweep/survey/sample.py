@@ -104,11 +104,13 @@ async def _sample(
     """Sample rows; a ``where`` that some row makes fail is left out, which only holds more."""
     percent, limit = size
     statement = sql.sample(target, percent=percent, limit=limit, values=values)
+    if target.where is None:
+        return (await fetch(connection, statement))[0]
     try:
         async with savepoint(connection):
             return (await fetch(connection, statement))[0]
     except asyncpg.PostgresError as error:
         writes = isinstance(error, asyncpg.ReadOnlySQLTransactionError)
-        if target.where is None or not (writes or classify(error) is Fault.ROW):
+        if not (writes or classify(error) is Fault.ROW):
             raise
     return await _sample(connection, replace(target, where=None), size, values=values)

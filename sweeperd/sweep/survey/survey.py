@@ -12,6 +12,8 @@ from sweeperd.errors import SweepError
 from sweeperd.host.clock import Clock
 from sweeperd.postgres import catalog
 from sweeperd.postgres.catalog import Column, Relation, Server
+from sweeperd.postgres.catalog_reads import CatalogReads, Question
+from sweeperd.postgres.names import column_readings
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.expired import Condition, Expired
@@ -27,6 +29,7 @@ from sweeperd.sweep.outcome.facts import Facts
 from sweeperd.sweep.outcome.usual_load import Amount
 from sweeperd.sweep.survey.cascades import refuse_cascades_back
 from sweeperd.sweep.survey.clock import read_clock
+from sweeperd.sweep.survey.estimates import Estimates, expired_estimates
 from sweeperd.sweep.survey.expiry import expired_rows, unit_of
 from sweeperd.sweep.survey.facts import fingerprint
 from sweeperd.sweep.survey.frame import table_frame
@@ -56,6 +59,7 @@ class Survey:
         survivors: Whether a sampled row survives; True for an empty table.
         warnings: What the operator should know.
         search_path: Under which the statements on the table run; None is the role's own path.
+        estimates: Expired rows that the planner expects, by leaf, where that decides anything.
         identity: What must not change while the run is under way.
     """
 
@@ -77,6 +81,7 @@ class Survey:
     survivors: bool
     warnings: tuple[str, ...]
     search_path: tuple[str, ...] | None
+    estimates: Estimates
     identity: Identity
 
     @property
@@ -95,26 +100,31 @@ async def survey(
     """
     # the zone is set once the server is known to have it
     async with reading(connection, replace(table_frame(sweep), time_zone=None)):
-        server, held = await read_clock(connection, clock, database)
+        reads = CatalogReads(connection)
+        relations = catalog.relations_named(sweep.table)
+        held = await read_clock(reads, clock, database, relations)
         elapsed = clock.elapsed()
-        root = await catalog.find_table(connection, sweep.table)
+        oid = await catalog.find_oid(reads, sweep.table)
+        identity = await Identity.read(connection, sweep, oid)
+        await reads.ask_ahead(*await _questions(reads, sweep, oid))
+        server = await catalog.read_server(reads)
+        root = await catalog.read_relation(reads, oid)
         cutoff = from_micros(server.cutoff)
-        identity = await Identity.read(connection, sweep, root.oid)
-        columns = await catalog.read_columns(connection, root.oid)
+        columns = await catalog.read_columns(reads, oid)
         zone_doubt = await zone_hold(connection, sweep, cutoff)
         if sweep.expression_timezone is not None:
             await connection.execute(set_zone(sweep.expression_timezone))
-        column, unit, expired = await _expiry(connection, sweep, root, columns, cutoff)
+        column, unit, expired = await _expiry(reads, sweep, root, columns, cutoff)
         warnings: list[str] = []
         target = make_target(table_of(root, root, whole=root.kind == "p"), expired, sweep)
         await refuse_cascades_back(connection, root)
         obey = sweep.row_security == "obey"
-        leaves = await find_leaves(connection, root, column, target, warnings, obey=obey)
+        leaves = await find_leaves(reads, root, column, target, warnings, obey=obey)
         sampling = Sampling(sampled_percent(leaves), SAMPLE_ROWS)
         check = ZoneCheck(connection, target, columns, cutoff=server.cutoff, sampling=sampling)
         decides = fingerprint(sweep, unit, column.shown if column else "")
-        facts = await _facts(connection, server, decides, root.oid, (elapsed, clock.boot()))
-        key_columns = await catalog.primary_key(connection, root.oid)
+        facts = _facts(server, decides, oid, (elapsed, clock.boot()))
+        key_columns = await catalog.primary_key(reads, oid)
         # from here on rows are read, under the path that statements on the table have
         parsed, path = await _read_text(connection, sweep, root, target)
         if parsed is not None and sweep.column_timezone is None:
@@ -144,6 +154,9 @@ async def survey(
             or await _newest_survives(connection, column, leaves),
             search_path=path.schemas if path is not None else None,
             warnings=tuple(warnings),
+            estimates=await expired_estimates(
+                connection, sweep, column, root=oid, target=target, leaves=leaves
+            ),
             identity=identity.of([leaf.relation for leaf in leaves], columns),
         )
 
@@ -196,18 +209,8 @@ async def _read_text(
     return await parse_trusted(connection, root, target.table, pieces)
 
 
-async def _facts(
-    connection: Connection,
-    server: Server,
-    decides: str,
-    oid: int,
-    host: tuple[float, str | None],
-) -> Facts:
+def _facts(server: Server, decides: str, oid: int, host: tuple[float, str | None]) -> Facts:
     """Return what the next run compares itself with; ``host`` is its elapsed clock and boot."""
-    wal = next_xid = None
-    if not server.in_recovery:
-        wal = await catalog.optional(connection, sql_catalog.WAL_POSITION)
-        next_xid = await catalog.optional(connection, sql_catalog.NEXT_XID)
     return Facts(
         fingerprint=decides,
         cutoff=server.cutoff,
@@ -215,14 +218,31 @@ async def _facts(
         boot=host[1],
         system_identifier=server.system_identifier,
         timeline=server.timeline,
-        wal=wal,
+        wal=server.wal,
         oid=oid,
-        next_xid=next_xid,
+        next_xid=server.next_xid,
     )
 
 
+async def _questions(reads: CatalogReads, sweep: SweepConfig, oid: int) -> list[Question]:
+    """Return what is asked of each table, and of the server where the role may."""
+    asked: list[Question] = [
+        (sql_catalog.TABLE, (oid,)),
+        (sql_catalog.COLUMNS, (oid,)),
+        (sql_catalog.PRIMARY_KEY, (oid,)),
+        (sql_catalog.CITUS, ()),
+        (sql_catalog.HYPERTABLES_READABLE, ()),
+        (sql_catalog.TIMESCALE, (oid, [])),
+    ]
+    names = column_readings(sweep.column) if sweep.column is not None else []
+    asked += [(sql_catalog.INDEXES, ([oid], name)) for name in names]
+    if (await reads.row(sql_catalog.SERVER))["identifiable"]:
+        asked.append((sql_catalog.SYSTEM_IDENTIFIER, ()))
+    return asked
+
+
 async def _expiry(
-    connection: Connection,
+    reads: CatalogReads,
     sweep: SweepConfig,
     root: Relation,
     columns: list[Column],
@@ -235,7 +255,7 @@ async def _expiry(
     column = catalog.find_column(columns, root.shown, sweep.column or "")
     type_name = column.base or column.shown
     unit = unit_of(sweep, type_name)
-    ordered = unit == "iso8601" and await catalog.sorts_as_time(connection, column)
+    ordered = unit == "iso8601" and await catalog.sorts_as_time(reads, column)
     expired = expired_rows(
         sweep, column=column.name, type_name=type_name, cutoff=cutoff, time_ordered=ordered
     )

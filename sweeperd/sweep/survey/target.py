@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from sweeperd.config.models import SweepConfig
-from sweeperd.postgres.catalog import Index, Relation
+from sweeperd.postgres.catalog import Column, Index, Relation
 from sweeperd.postgres.sql.expired import Condition, Expired
 from sweeperd.postgres.sql.rows import Table, Target
+
+TINY_BLOCKS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,11 @@ class Leaf:
     blocks: int
     indexes: tuple[Index, ...]
     one_heap: bool
+
+    def has_choice(self, column: Column) -> bool:
+        """Whether both strategies can sweep it, and it is large enough for that to matter."""
+        served = any(index.serves(column) for index in self.indexes)
+        return served and self.one_heap and self.blocks > TINY_BLOCKS
 
     def in_two_steps(self) -> Leaf:
         """Return the same, whose rows are locked before they are judged."""
