@@ -16,8 +16,12 @@ from typing import Any
 import pytest
 
 from sweeperd.log.run_events import RowSkipped
+from sweeperd.postgres.catalog import read_columns
+from sweeperd.postgres.catalog_reads import CatalogReads
 from sweeperd.postgres.sql.expired import Args, Expired
-from sweeperd.postgres.sql.rows import Table, Target, Versions, delete
+from sweeperd.postgres.sql.rows import KeyRange, Table, Target, Versions, delete
+from sweeperd.postgres.transaction import Frame, reading
+from sweeperd.sweep.archive.base import ManyRowsError
 from sweeperd.sweep.archive.file import FileArchive
 from sweeperd.sweep.archive.gzip_file import repair
 from sweeperd.sweep.execute.session import Session
@@ -184,18 +188,25 @@ async def test_a_row_that_is_too_large_is_named_and_stays_and_memory_has_a_bound
 async def test_a_row_that_is_left_out_hides_none_behind_it(
     database: TestDatabase, tmp_path: Path
 ) -> None:
-    """Five rows of one value, read three and one more at a time."""
+    """Of a slice, one row more than a batch may delete is read; those left out are among them."""
     await database.execute(
-        "CREATE TABLE t AS SELECT g AS id, now() - interval '1 h' AS expires_at, "
-        "CASE WHEN g < 3 THEN repeat(md5(g::text), 600000) END AS v FROM generate_series(1, 9) g;"
-        "CREATE INDEX ON t (expires_at)"
+        "CREATE TABLE t AS SELECT g AS id, '2001-01-01'::timestamptz AS at, "
+        "CASE WHEN g < 3 THEN repeat(md5(g::text), 600000) END AS v FROM generate_series(1, 9) g"
     )
+    connection = await database.integer_times()
+    async with reading(connection):
+        oid = await connection.fetchval("SELECT 'public.t'::regclass::oid::bigint")
+        columns = await read_columns(CatalogReads(connection), oid)
+    archive = FileArchive(tmp_path, "x", columns, {})
+    target = Target(Table("public", "t"), Expired("at", "timestamptz", 2**62))
 
-    report = await archived(database, tmp_path, max_batch_rows=3)
+    with pytest.raises(ManyRowsError):
+        await archive.keep(connection, Frame(), ((target, KeyRange(None, None)),), 3)
+    result = await archive.keep(connection, Frame(), ((target, KeyRange(None, None)),), 9)
+    await archive.close()
 
-    assert (report.deleted_count, report.skipped_count) == (7, 2), report
-    assert await left(database) == {1, 2}
-    assert sorted(kept(tmp_path)) == [3, 4, 5, 6, 7, 8, 9]
+    assert [row.tid for row in result.too_large] == [(0, 1), (0, 2)]
+    assert lines(tmp_path) == [3, 4, 5, 6, 7, 8, 9]
 
 
 def peak() -> int:
