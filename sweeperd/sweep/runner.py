@@ -21,10 +21,8 @@ from sweeperd.log.events import SweepReleased
 from sweeperd.log.run_events import SweepWarning
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify, describe
-from sweeperd.postgres.transaction import Connection, reading
-from sweeperd.sweep.archive.base import Archive, NoArchive
-from sweeperd.sweep.archive.file import FileArchive
-from sweeperd.sweep.archive.table import find_archive
+from sweeperd.postgres.transaction import Connection
+from sweeperd.sweep.archive.choose import ArchiveRun, choose_archive
 from sweeperd.sweep.execute.batch import BatchLimits
 from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.counters import Counters
@@ -118,7 +116,11 @@ class Runner:
             found = await self._remove_partitions(run, session, found)
             connection = await session.get()
             choices = self._choose(report, found)
-            run = run.archiving_to(await self._archive(connection, report, found))
+            where = ArchiveRun(found.root, found.columns, found.server, found.cutoff)
+            archive = await choose_archive(
+                connection, self._sweep, self._archives, where, report.correlation_id
+            )
+            run = run.archiving_to(archive)
             session.join(run)
             await self._sweep_all(run, choices, session, found)
             if report.outcome == "drained":
@@ -225,24 +227,6 @@ class Runner:
                 await run.archive.close()
             except RunEndError as error:
                 run.report.warn(error.reason)
-
-    async def _archive(self, connection: Connection, report: Report, found: Survey) -> Archive:
-        if self._sweep.archive_to is None:
-            return NoArchive()
-        if self._sweep.archive_file is not None:
-            facts = {
-                "sweep": self._sweep.name,
-                "table": found.root.shown,
-                "database": found.server.database,
-                "correlation_id": report.correlation_id,
-                "cutoff_time": found.cutoff.isoformat(),
-            }
-            directory = self._archives / self._sweep.archive_file
-            return await FileArchive.opened(directory, found.columns, facts)
-        async with reading(connection):
-            return await find_archive(
-                connection, self._sweep, found.root, found.server.cutoff, report.correlation_id
-            )
 
     def _start(self, report: Report, found: Survey, options: RunOptions) -> RunContext:
         name = f"sweeperd:{report.correlation_id[:8]}:{self._sweep.name}"

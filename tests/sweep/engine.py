@@ -59,12 +59,13 @@ async def sweep(
     dry_run: bool = False,
     archives: Path | None = None,
     holds: Holds | None = None,
+    report: Report | None = None,
     **given: Any,
 ) -> Report:
     """Run one sweep to its end; holds are let go unless a test is about them."""
     one = settings(**given)
     database = Database(DatabaseConfig(name="app", dsn=dsn, max_connections=8))
-    report = Report(one.name, "00000000-test", memory=memory or SweepMemory())
+    report = report or Report(one.name, "00000000-test", memory=memory or SweepMemory())
     await run_once(
         Runner(
             one,

@@ -144,8 +144,7 @@ async def test_a_process_killed_at_every_step_loses_nothing(
     socket = Path(database.server.directory) / f".s.PGSQL.{database.server.port}"
     made = "DROP TABLE IF EXISTS a;" + ROWS + "CREATE TABLE a (LIKE t);"
     table = sweep_table(archive_to=archive, max_batch_rows=150)
-    whole = 0
-    step = 40  # those before are logins and catalogue reads; the other tests cut them
+    whole = step = 0
     while not whole or step <= whole:
         await database.execute(made)
         state = tmp_path / str(step)
@@ -159,6 +158,7 @@ async def test_a_process_killed_at_every_step_loses_nothing(
         if not whole:
             assert proxy.victim.returncode == 0
             whole = proxy.seen
+            step = whole // 2  # those before are logins and catalogue reads; other tests cut them
             continue
         if proxy.victim.returncode == 0:
             break  # this run had some messages less
@@ -173,8 +173,8 @@ async def test_a_process_killed_at_every_step_loses_nothing(
         else:
             assert gone <= set(kept(state)), step
         assert not any(n % 4 == 0 for n in gone), step
-        step += 4
-    assert step > 100
+        step += 3
+    assert step > whole - 9, "a run may have some messages less, and not many"
 
 
 def _small_files() -> None:

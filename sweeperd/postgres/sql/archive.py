@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sweeperd.postgres.sql.expired import AT_MOST, EQUAL, Args, quote
-from sweeperd.postgres.sql.rows import Slice, Statement, Target
+from sweeperd.postgres.sql.expired import AT_MOST, Args, quote
+from sweeperd.postgres.sql.rows import NEXT_XID, Slice, Statement, Target, Versions, version
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ def move(deletion: str, reference: str, archive: ArchiveTable, args: Args) -> st
     )
 
 
-SHORT_LINE: Final = 65_536  # bytes; what is longer is read by itself
+LONGEST_LINE: Final = 16 << 20  # bytes; a longer row is not archived
+SHORT_LINE: Final = 32_768  # bytes; what is longer is read by itself
 
 DECLARE: Final = "DECLARE kept NO SCROLL CURSOR FOR"
 FETCH: Final = "FETCH 500 FROM kept"
@@ -55,10 +56,11 @@ _AS_JSON: Final = frozenset(
 def read_rows(
     target: Target, part: Slice, columns: Sequence[tuple[str, str]], limit: int
 ) -> Statement:
-    """Read a slice's expired rows: place, version, line of JSON and its size in bytes.
+    """Read a slice's expired rows: place, version, horizon, line of JSON and its size in bytes.
 
     A type's own text form, read by its own input, is the value again, whatever the type: bounds of
-    arrays, blanks in json, a null inside a composite. A long line is left out, to be read alone.
+    arrays, blanks in json, a null inside a composite. A long line is left out, to be read alone; of
+    a row that is longer than any line may be, none is made.
 
     Args:
         target: What goes from where.
@@ -68,29 +70,42 @@ def read_rows(
     """
     args = Args()
     row = target.table.reference
+    stored = _stored(row, columns)
     return Statement(
         "WITH read AS MATERIALIZED ("
-        f"SELECT {row}.ctid AS place, {row}.xmin::pg_catalog.text AS version, "
-        f"{_line(row, columns)} AS line FROM {target.table.source} "
+        f"SELECT {row}.ctid AS place, {version(row)} AS version, {stored} AS stored, "
+        f"CASE WHEN {stored} {AT_MOST} {LONGEST_LINE} THEN {_line(row, columns)} END AS line "
+        f"FROM {target.table.source} "
         f"WHERE {part.narrow(target, args)} LIMIT {args.add(limit + 1, 'bigint')}) "
-        "SELECT place, version, pg_catalog.octet_length(line) AS size, "
+        f"SELECT place, version, (SELECT {NEXT_XID}) AS horizon, "
+        "coalesce(pg_catalog.octet_length(line), stored) AS size, "
         f"CASE WHEN pg_catalog.octet_length(line) {AT_MOST} {SHORT_LINE} THEN line END AS line "
         "FROM read",
         tuple(args),
     )
 
 
-def read_line(
-    target: Target, tid: tuple[int, int], columns: Sequence[tuple[str, str]]
-) -> Statement:
-    """Read one row's line of JSON."""
+def read_line(target: Target, row: Versions, columns: Sequence[tuple[str, str]]) -> Statement:
+    """Read one row's line of JSON; none where another version is there now."""
     args = Args()
-    row = target.table.reference
+    line = _line(target.table.reference, columns)
     return Statement(
-        f"SELECT {_line(row, columns)} FROM {target.table.source} "
-        f"WHERE {row}.ctid {EQUAL} {args.add(tid, 'tid')}",
-        tuple(args),
+        f"SELECT {line} FROM {target.table.source} WHERE {row.limits(target, args)}", tuple(args)
     )
+
+
+def _stored(row: str, columns: Sequence[tuple[str, str]]) -> str:
+    """Return the bytes of a row's values; nothing that lies outside of the heap is fetched for it.
+
+    Of text and bytea the length stands in the row; other types tell what they take on disk.
+    """
+    sizes = [
+        f"coalesce(pg_catalog.octet_length({row}.{quote(name)}), 0)::pg_catalog.int8"
+        if kind in {"text", "bytea", "varchar"}
+        else f"coalesce(pg_catalog.pg_column_size({row}.{quote(name)}), 0)::pg_catalog.int8"
+        for name, kind in columns
+    ]
+    return f"({' OPERATOR(pg_catalog.+) '.join(sizes) or '0::pg_catalog.int8'})"
 
 
 def _line(row: str, columns: Sequence[tuple[str, str]]) -> str:

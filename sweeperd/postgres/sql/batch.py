@@ -26,6 +26,7 @@ from sweeperd.postgres.sql.rows import (
     delete,
     delete_skip_locked,
     free_rows,
+    version,
 )
 
 # The error's text is ours alone: "invalid input syntax for type integer: ..."
@@ -107,16 +108,16 @@ def counted(deletion: str) -> str:
 
 def counted_with_stayed(deletion: str, reference: str, part: Versions) -> str:
     """Run a DELETE of versions of rows; note how many went, and which did not, counted from 1."""
-    places = Literals().add(list(part.tids), "tid[]")
+    known = Literals().add(list(part.versions), "text[]")
     stayed = (
         "(SELECT pg_catalog.string_agg(w.number::pg_catalog.text, ' ') "
-        f"FROM pg_catalog.unnest({places}) WITH ORDINALITY AS w(place, number) "
-        f"WHERE NOT EXISTS (SELECT FROM gone WHERE gone.place {EQUAL} w.place))"
+        f"FROM pg_catalog.unnest({known}) WITH ORDINALITY AS w(version, number) "
+        f"WHERE NOT EXISTS (SELECT FROM gone WHERE gone.version {EQUAL} w.version))"
     )
     deleted = _longer(_DELETED, "(SELECT pg_catalog.count(*) FROM gone)")
     more = f"pg_catalog.concat({_get(_STAYED)}, {stayed}, ';')"
     return (
-        f"WITH gone AS ({deletion} RETURNING {reference}.ctid AS place) SELECT "
+        f"WITH gone AS ({deletion} RETURNING {version(reference)} AS version) SELECT "
         f"{_set(_DELETED, deleted)}, "
         f"{_set(_STAYED, more)}"
     )

@@ -29,6 +29,14 @@ Tid = tuple[int, int]
 
 _WHOLE: Final = 100.0  # percent
 
+_MINUS: Final = "OPERATOR(pg_catalog.-)"
+_BITS: Final = "OPERATOR(pg_catalog.&)"
+_LOW_BITS: Final = 2**32 - 1
+NEXT_XID: Final = (
+    "pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())"
+    "::pg_catalog.text::pg_catalog.int8"
+)
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -167,31 +175,42 @@ class Tids:
 
 @dataclass(frozen=True)
 class Versions:
-    """Versions of rows of one heap, by place and xmin; the expired predicate still decides.
+    """Versions of rows as one snapshot saw them; the expired predicate still decides.
 
     Attributes:
         tids: The places.
-        xmins: The transaction that made what was there, as text, for each. Another row that has
-            taken the place since, or a newer version of the same, has another one.
+        versions: What `version` said of each row: another row that has taken the place since, a
+            newer version of the same, and the row of another heap have another one.
+        horizon: The first transaction id that the snapshot knew nothing of, 64 bits. A row whose
+            xmin, which has 32, is that of a later transaction is not taken for the one read.
     """
 
     tids: tuple[Tid, ...]
-    xmins: tuple[str, ...]
+    versions: tuple[str, ...]
+    horizon: int
 
     def narrow(self, target: Target, args: Args) -> str:
         """Return the condition of this slice, the expired predicate included."""
         return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
 
     def limits(self, target: Target, args: Args) -> str:
-        """Return the slice's own limits."""
+        """Return the slice's own limits.
+
+        VACUUM FREEZE leaves xmin as it is; ids that came around again are told by the horizon.
+        """
         row = target.table.reference
-        versions = [
-            f"({block},{offset}) {xmin}"
-            for (block, offset), xmin in zip(self.tids, self.xmins, strict=True)
-        ]
-        places, known = args.add(list(self.tids), "tid[]"), args.add(versions, "text[]")
-        version = f"pg_catalog.concat({row}.ctid, ' ', {row}.xmin)"
-        return f"{row}.ctid {EQUAL} ANY({places}) AND {version} {EQUAL} ANY({known})"
+        places, known = args.add(list(self.tids), "tid[]"), args.add(list(self.versions), "text[]")
+        horizon = args.add(self.horizon, "bigint")
+        return (
+            f"{row}.ctid {EQUAL} ANY({places}) AND {version(row)} {EQUAL} ANY({known}) "
+            f"AND (({row}.xmin::pg_catalog.text::pg_catalog.int8 {_MINUS} {horizon}) "
+            f"{_BITS} {_LOW_BITS}) {AT_LEAST} ((SELECT {NEXT_XID}) {_MINUS} {horizon})"
+        )
+
+
+def version(row: str) -> str:
+    """Return what tells a version of a row: its heap, its place, and who made it."""
+    return f"pg_catalog.concat({row}.tableoid, {row}.ctid, ' ', {row}.xmin)"
 
 
 Slice = TidRange | KeyRange | Tids | Versions

@@ -18,7 +18,14 @@ from typing import Final
 
 from sweeperd.postgres.catalog import Column
 from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.archive import DECLARE, EXACT_TEXT, FETCH, read_line, read_rows
+from sweeperd.postgres.sql.archive import (
+    DECLARE,
+    EXACT_TEXT,
+    FETCH,
+    LONGEST_LINE,
+    read_line,
+    read_rows,
+)
 from sweeperd.postgres.sql.rows import Target, Tid, Versions
 from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading_rows, settle
 from sweeperd.sweep.archive.base import ManyRowsError, Slices, TooLarge
@@ -31,7 +38,6 @@ _AFTER: Final = "its rows are safe in the .part file, which the next run finishe
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 # What is held in memory of rows: as many short lines as are fetched at once, or one long line.
-_LONGEST_LINE: Final = 64 << 20  # bytes
 _WRITTEN: Final = 8 << 20  # characters of lines that become one gzip member
 
 
@@ -125,9 +131,9 @@ class FileArchive:
             kept.after = self._file.mark if self._file is not None else None
         return kept
 
-    def long_line(self, target: Target, tid: Tid) -> sql.Statement:
+    def long_line(self, target: Target, row: Versions) -> sql.Statement:
         """Return the query for one row's line."""
-        return read_line(target, tid, self._columns)
+        return read_line(target, row, self._columns)
 
     async def append(self, lines: list[str]) -> range:
         """Write lines and sync them; return their numbers, from 1.
@@ -213,7 +219,9 @@ class _Reader:
         self._connection = connection
         self._target = target
         self._limit = limit
-        self._places: list[tuple[Tid, str]] = []
+        self._tids: list[Tid] = []
+        self._versions: list[str] = []
+        self._horizon = 0
         self._pending: list[str] = []
         self._size = 0
         self.lines: list[int] = []
@@ -221,26 +229,30 @@ class _Reader:
 
     async def read(self, statement: sql.Statement) -> Versions:
         """Read all; return the rows by place and version."""
+        read = 0
         await self._connection.execute(f"{DECLARE} {statement.text}", *statement.args)
         while rows := await self._connection.fetch(FETCH):
             for row in rows:
+                self._horizon = row["horizon"]
                 await self._take(row["place"], row["version"], row["line"], row["size"])
-            if len(self._places) > self._limit:
+            read += len(rows)
+            if read > self._limit:  # those left out count: behind the last there may be more
                 raise ManyRowsError
         await self._write()
-        return Versions(
-            tuple(tid for tid, _ in self._places), tuple(version for _, version in self._places)
-        )
+        return Versions(tuple(self._tids), tuple(self._versions), self._horizon)
 
     async def _take(self, tid: Tid, version: str, line: str | None, size: int) -> None:
-        if size > _LONGEST_LINE:
+        if size > LONGEST_LINE:
             self.too_large.append(TooLarge(self._target, tid, size))
             return
         if line is None:
             await self._write()
-            query = self._archive.long_line(self._target, tid)
-            line = str(await fetchval(self._connection, query))
-        self._places.append((tid, version))
+            alone = Versions((tid,), (version,), self._horizon)
+            line = await fetchval(self._connection, self._archive.long_line(self._target, alone))
+            if line is None:  # moved or renewed meanwhile
+                return
+        self._tids.append(tid)
+        self._versions.append(version)
         self._pending.append(line)
         self._size += len(line)
         if self._size > _WRITTEN:

@@ -21,6 +21,7 @@ from sweeperd.sweep.execute.batch import (
 from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.deletion import Deletion
 from sweeperd.sweep.execute.session import Session
+from sweeperd.sweep.outcome.report import RunEndError
 
 # For a run whose time is over: a stop must end within 10 s.
 _MOST_SECONDS: Final = 5.0
@@ -40,14 +41,26 @@ async def run_settled(run: RunContext, session: Session, lane: int, work: Work) 
     try:
         return await _run(run, session, lane, work)
     except FateUnknownError as error:
-        raise (asyncio.CancelledError if error.cancelled else error) from error
+        raise _end(error) from error
+
+
+def _end(error: FateUnknownError) -> BaseException:
+    """Return what ends a run whose last batch nobody knows the fate of."""
+    if error.cancelled:
+        return asyncio.CancelledError()
+    return error.__cause__ if isinstance(error.__cause__, RunEndError) else error
 
 
 async def _run(run: RunContext, session: Session, lane: int, work: Work) -> Deleted:
     try:
         return await run.batch(await session.get(), lane, work)
     except CommitLostError as lost:
-        committed = await _fate(run, session, lost)
+        try:
+            committed = await _fate(run, session, lost)
+        except BaseException as error:  # whatever it is, the rows may be gone
+            run.report.warn(_UNKNOWN)
+            cancelled = lost.deleted.cancelled or isinstance(error, asyncio.CancelledError)
+            raise FateUnknownError(str(lost), cancelled=cancelled) from error
         if committed:
             return lost.deleted
         if committed is None:
@@ -87,11 +100,14 @@ async def delete_settled(
     try:
         done = await _run(run, session, lane, work(replace(deletion, slices=kept.slices)))
     except FateUnknownError as error:  # the rows may be gone: what was kept of them stays
-        raise (asyncio.CancelledError if error.cancelled else error) from error
+        raise _end(error) from error
     except BaseException:
         await kept.give_up()
         raise
-    trouble = await kept.settle(done.stayed)
+    settling = asyncio.ensure_future(kept.settle(done.stayed))
+    if await settle(settling):  # it is counted first
+        done = replace(done, cancelled=True)
+    trouble = settling.result()
     if trouble is not None:
         run.report.warn(f"rows that stayed in the table are in the archive, too: {trouble}")
     for row in kept.too_large:
