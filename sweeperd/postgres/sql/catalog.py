@@ -210,6 +210,11 @@ SELECT r.rolname AS name, r.rolsuper AS superuser, r.rolbypassrls AS bypasses_ro
 FROM pg_roles r WHERE r.rolname = current_user
 """
 
+OWNERS: Final = """
+SELECT c.oid::bigint AS oid, r.rolname AS name, r.rolsuper AS superuser
+FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = ANY ($1::bigint[]::oid[])
+"""
+
 # Whether one of these tables has row security, whoever it applies to.
 ROW_SECURED: Final = """
 SELECT EXISTS (SELECT FROM pg_class WHERE oid = ANY ($1::bigint[]::oid[]) AND relrowsecurity)
