@@ -88,5 +88,5 @@ async def test_a_value_shared_by_more_rows_than_a_batch_may_hold_ends_the_run(
 
     report = await sweep(cluster, **({"max_batch_rows": 2500} | keys))
 
-    assert (report.outcome, cure in (report.end_reason or "")) == (outcome, True), report
+    assert (report.outcome, cure in (report.end_reason or "")) == (outcome, True), report.end_reason
     assert report.deleted_count == (15_000 if outcome == "drained" else 0)

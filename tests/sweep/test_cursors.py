@@ -24,7 +24,6 @@ from sweeperd.sweep.outcome.memory import BlockCursor, ChainCursor, Cursor, Swee
 POINTERS = 4  # a page; few, so that every offset is met
 BLOCK_SIZE = 24 + 28 * POINTERS
 EXPIRED = Expired("at", "timestamptz", 0)
-NOBODY: Any = None  # block ranges need no connection
 
 sizes = st.lists(st.sampled_from([0, 0, 0, 1, 2, 3, 9]), min_size=1, max_size=8)
 
@@ -72,9 +71,9 @@ class Model:
         pieces: list[Piece] = []
         position = before
         for _ in range(joined):
-            piece = await lane.next(NOBODY, position, size, size)
+            piece = lane.next(position, size, size)
             assert lane.position == before
-            assert piece == await lane.next(NOBODY, position, size, size)
+            assert piece == lane.next(position, size, size)
             if piece is None:
                 break
             pieces.append(piece)

@@ -10,11 +10,13 @@ import pytest
 from sweeperd.config.models import DatabaseConfig
 from sweeperd.host.clock import SystemClock
 from sweeperd.postgres.connect import Database
+from sweeperd.postgres.sql import bounds
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.expired import Key
-from sweeperd.postgres.sql.literals import Literals
+from sweeperd.postgres.sql.literals import Literals, set_local
 from sweeperd.postgres.sql.rows import KeyRange, Slice, Statement, Target, TidRange, Tids
-from sweeperd.postgres.transaction import fetch
+from sweeperd.postgres.transaction import Frame
+from sweeperd.sweep.lanes.bounds import read_bounds
 from sweeperd.sweep.survey.survey import survey
 from tests.conftest import TestDatabase
 from tests.sweep.engine import settings
@@ -87,9 +89,12 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 async def middle(connection: Any, target: Target) -> tuple[Key, Key]:
     """Return the ends of a slice of 100 values, somewhere in the middle."""
-    low = (await fetch(connection, sql.probe(target, None, 3000)))[0][0]
-    high = (await fetch(connection, sql.probe(target, low, 100)))[0][0]
-    return low, high
+    (first, *_) = (await read_bounds(connection, Frame(), target, None, step=3000, count=1)).bounds
+    low = first.high
+    (second, *_) = (await read_bounds(connection, Frame(), target, low, step=100, count=1)).bounds
+    assert low is not None
+    assert second.high is not None
+    return low, second.high
 
 
 @pytest.mark.every_server
@@ -105,8 +110,10 @@ async def test_the_column_is_never_converted_so_the_index_serves(
 
     slice_plan = nodes(await explain(connection, deletion(target, KeyRange(low, high))))
     async with connection.transaction():
-        await connection.execute(sql.WALK_INDEX)
-        probe_plan = nodes(await explain(connection, sql.probe(target, low, 100)))
+        for name, value in bounds.settings(target, low, step=100, count=16).items():
+            await connection.execute(f"SELECT {set_local(name, value)}")
+        reading = Statement(bounds.bounds(target, from_start=False))
+        walk = nodes(await explain(connection, reading))
     skip_plan = nodes(await explain(connection, free(target, KeyRange(low, high))))
 
     for plan in (slice_plan, skip_plan):
@@ -114,8 +121,12 @@ async def test_the_column_is_never_converted_so_the_index_serves(
         assert "expires_at >" in conditions, plan
         assert "expires_at <=" in conditions, plan
         assert not any(node["Node Type"] == "Seq Scan" for node in plan)
-    assert any(node["Node Type"].startswith("Index Only Scan") for node in probe_plan), probe_plan
-    assert any("expires_at >" in str(node.get("Index Cond")) for node in probe_plan)
+    scans = [node for node in walk if "Scan" in node["Node Type"] and "Relation Name" in node]
+    assert len(scans) == 4  # a slice's end, and the value before it, at first and then again
+    for scan in scans:
+        assert scan["Node Type"].startswith("Index Only Scan"), walk
+        assert "expires_at >" in scan["Index Cond"], walk
+    assert not any(node["Node Type"] in {"Sort", "Incremental Sort"} for node in walk[1:]), walk
 
 
 @pytest.mark.every_server

@@ -174,7 +174,7 @@ async def test_an_error_that_is_no_rows_ends_the_run_with_it(
     """Without a slice at hand there is nothing to halve, and trying again changes nothing."""
     await database.execute(ROWS)
 
-    async def refuse(*_: object) -> None:
+    def refuse(*_: object) -> None:
         raise asyncpg.DataError("no slice can be made")
 
     monkeypatch.setattr(HeapLane, "next", refuse)

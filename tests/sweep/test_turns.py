@@ -36,7 +36,7 @@ async def test_a_lane_that_never_moves_is_reported_as_a_bug(
 
     assert report.outcome == "failed"
     assert "bug in sweeperd" in (report.end_reason or report.error or "")
-    assert "heap:0/1" in (report.end_reason or report.error or "")
+    assert ":0/1" in (report.end_reason or report.error or "")
     assert "position (0, 0)" in (report.end_reason or report.error or "")
 
 

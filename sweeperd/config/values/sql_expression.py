@@ -180,8 +180,8 @@ class _Scan:
 # What may hold the letters ":cutoff" and not mean it, then what means it. A word may have "$" in
 # it, so it is read whole: one there begins no string.
 _CUTOFF = re.compile(
-    r"""[eE]'(?:[^'\\]|\\.|'')*'|[^\W\d][\w$]*+|'(?:[^']|'')*'|"(?:[^"]|"")*\""""
-    r"""|\$(\w*)\$.*?\$\1\$|::|(:cutoff\b)""",
+    rf"""[eE]'(?:[^'\\]|\\.|'')*'|{_WORD.pattern}+|'(?:[^']|'')*'|"(?:[^"]|"")*\""""
+    rf"""|\$\$.*?\$\$|\$({_WORD.pattern.replace("$", "")})\$.*?\$\1\$|::|(:cutoff\b)""",
     re.DOTALL,
 )
 

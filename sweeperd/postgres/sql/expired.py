@@ -164,10 +164,16 @@ class Condition:
 
     def condition(self, args: Args, reference: str) -> str:  # noqa: ARG002 - as Expired's
         """Return the condition, with the cutoff as a timestamptz."""
+        return f"({self.text(args)}\n)"
+
+    def text(self, args: Args) -> str:
+        """Return what the operator wrote, with the cutoff as a timestamptz.
+
+        A blank stands before it, so that no word before makes one token with it.
+        """
         if len(self.pieces) == 1:
-            return f"({self.pieces[0]}\n)"
-        cutoff = args.add(self.cutoff, "timestamptz")
-        return f"({cutoff.join(self.pieces)}\n)"
+            return self.pieces[0]
+        return f" {args.add(self.cutoff, 'timestamptz')}".join(self.pieces)
 
 
 # A subquery, or a function that may hide one; words that only look like a function's name.

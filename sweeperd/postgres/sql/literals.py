@@ -47,6 +47,21 @@ def set_local(name: str, value: str) -> str:
     return f"pg_catalog.set_config({quote_literal(name)}, {quote_literal(value)}, true)"
 
 
+def text_of(value: object, type_name: str) -> str:
+    """Return the text that a type reads as a value, under every setting.
+
+    Raises:
+        ValueError: The type cannot hold the value, or a message cannot carry it.
+        TypeError: The value is of another kind, or constants of the type are not built.
+    """
+    name = builtin(type_name).removeprefix("pg_catalog.")
+    element = name.removesuffix("[]")
+    write = _WRITERS.get(element)
+    if write is None:
+        raise TypeError(f"no constants of type {type_name} are built")
+    return write(value, element) if element == name else _array(value, element, write)
+
+
 class Literals(Args):
     """Takes values as `Args` does, and returns constants; it stays empty.
 
@@ -68,12 +83,7 @@ class Literals(Args):
         qualified = builtin(type_name)
         if value is None:
             return f"NULL::{qualified}"
-        name = qualified.removeprefix("pg_catalog.")
-        element = name.removesuffix("[]")
-        write = _WRITERS.get(element)
-        if write is None:
-            raise TypeError(f"no constants of type {type_name} are built")
-        text = write(value, element) if element == name else _array(value, element, write)
+        text = text_of(value, type_name)
         self._check_carried(text)
         return f"E'{_escaped(text)}'::{qualified}"
 

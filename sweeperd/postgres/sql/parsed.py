@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sweeperd.postgres.sql.expired import Args, Condition
+from sweeperd.postgres.sql.literals import Literals
 from sweeperd.postgres.sql.rows import Statement, Table
 
 # From here on the server tells this client, and its own log, how it reads each statement.
@@ -21,6 +22,17 @@ def parse_only(table: Table, pieces: tuple[str, ...]) -> Statement:
     """Return a query that holds an operator's text cut at ``:cutoff``; it is parsed, never run."""
     text = Condition(pieces, 0).condition(Args(), table.reference)
     return Statement(f"SELECT FROM {table.source} WHERE {text}")
+
+
+def parse_between_brackets(table: Table, pieces: tuple[str, ...]) -> Statement:
+    """Return a query that is wrong unless an operator's text is balanced; it is never run.
+
+    What leaves parentheses begins by closing one, and nothing closes these brackets but their own
+    kind. So a text that can be parsed here and between parentheses leaves neither; nor is it a
+    subquery, which needs parentheses of its own here.
+    """
+    text = Condition(pieces, 0).text(Literals())
+    return Statement(f"SELECT FROM {table.source} WHERE ARRAY[{text}\n] IS NULL")
 
 
 FUNCTIONS: Final = """

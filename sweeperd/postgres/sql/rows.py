@@ -29,9 +29,6 @@ Tid = tuple[int, int]
 
 _WHOLE: Final = 100.0  # percent
 
-WALK_INDEX: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
-WALK_AS_PLANNED: Final = "SET LOCAL enable_sort TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT"
-
 
 @dataclass(frozen=True)
 class Statement:
@@ -269,36 +266,6 @@ def _value(target: Target) -> str:
     """Return the column as its base type: the driver looks any other type up in the catalogues."""
     column = target.column
     return f"{target.table.reference}.{quote(column.column)}::{builtin(column.type_name)}"
-
-
-def probe(target: Target, low: Key | None, rows: int) -> Statement:
-    """Return the column's values of the ``rows``-th and the next row above ``low``.
-
-    Only what the index holds is asked for, so that an index-only scan serves.
-    """
-    args = Args()
-    column = f"{target.table.reference}.{quote(target.column.column)}"
-    limits = KeyRange(low, None).limits(target, args)
-    return Statement(
-        f"SELECT {_value(target)} FROM {target.table.source} "
-        f"WHERE {limits}{target.expired.range(args, target.table.reference)} "
-        f"ORDER BY {column} OFFSET {args.add(max(rows - 1, 0), 'bigint')} LIMIT 2",
-        tuple(args),
-    )
-
-
-def value_before(target: Target, low: Key | None, value: Key) -> Statement:
-    """Return the greatest value of the column above ``low`` and below ``value``."""
-    args = Args()
-    column = f"{target.table.reference}.{quote(target.column.column)}"
-    limits = KeyRange(low, None).limits(target, args)
-    below = f"{column} {LESS} {args.add(value, target.column.type_name)}"
-    return Statement(
-        f"SELECT {_value(target)} FROM {target.table.source} WHERE {limits}{below} "
-        f"AND {target.expired.range(args, target.table.reference)} "
-        f"ORDER BY {column} DESC LIMIT 1",
-        tuple(args),
-    )
 
 
 def estimate(target: Target) -> Statement:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final, Protocol
 
 import asyncpg
@@ -21,6 +22,7 @@ from sweeperd.postgres.transaction import (
     commit,
     major_version,
 )
+from sweeperd.sweep.execute.loop_lag import LoopLag
 from sweeperd.sweep.survey.identity import Identity
 
 # Without the right to set our own deadlock_timeout, a batch's statements stay below half of the
@@ -37,6 +39,7 @@ _LEAST_SHARED_STATEMENT_MS: Final = 15  # of what waits for no row from the star
 _LEAST_STATEMENT_MS: Final = 5
 # If this process is stopped between two messages, the locks go after this time.
 _IDLE_MS: Final = 1_000
+_LEAST_COST_SECONDS: Final = 0.0005
 _BLOCKED: Final = "COMMIT waited for a lock longer than 1 s: other sessions commit a NOTIFY"
 # How long an answer may be under way beyond the statement's own bound, seconds.
 _ANSWER_SECONDS: Final = 5.0
@@ -58,6 +61,7 @@ class Deleted:
         rows: Rows deleted.
         skipped: Expired rows of the slices that are there all the same: others had locked them.
         seconds: From BEGIN to the answer to COMMIT.
+        cost_seconds: The same without round trips; None where our own loop stalled meanwhile.
         cancelled: A cancellation came while COMMIT was under way; raise it after counting.
         xid: The transaction's id, if it wrote.
         by_slice: Rows deleted and skipped in each slice, in the order of the batch.
@@ -71,6 +75,7 @@ class Deleted:
     xid: int | None = None
     by_slice: tuple[tuple[int, int], ...] = ()
     stayed: tuple[tuple[int, ...], ...] = ()
+    cost_seconds: float | None = None
 
 
 class CommitBlockedError(asyncpg.ObjectInUseError):  # type: ignore[misc,unused-ignore]
@@ -206,38 +211,74 @@ async def run_batch(
         CommitLostError: The answer to COMMIT was lost.
         asyncpg.PostgresError: The server refused.
     """
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
+    clock = _BatchClock()
     columns = identity.columns or ()
     opening = limits.opening(major_version(connection), lane, work, columns)
     try:
-        async with asyncio.timeout(limits.answer_seconds):
-            answer = await _first(connection, work, opening)
-        async with asyncio.timeout(limits.answer_seconds):
-            proof = await read_proof(connection, sql.PROOF)
-        by_slice = work.judge(answer, proof)
-        identity.require(proof, work.tables)
-        done = Deleted(
-            sum(rows for rows, _ in by_slice),
-            sum(left for _, left in by_slice),
-            0.0,
-            cancelled=False,
-            xid=int(proof.xid) if proof.xid else None,
-            by_slice=by_slice,
-            stayed=proof.stayed,
-        )
-        try:
-            cancelled = await commit(connection, proof)
-        except CommitUnknownError as lost:
-            seconds = loop.time() - begun
-            done = replace(done, seconds=seconds, cancelled=lost.cancelled)
-            raise CommitLostError(lost, done) from lost
-        except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as error:
-            raise CommitBlockedError(_BLOCKED) from error
+        with LoopLag() as lag:
+            async with asyncio.timeout(limits.answer_seconds):
+                answer = await _first(connection, work, opening)
+            clock.answered()
+            async with asyncio.timeout(limits.answer_seconds):
+                proof = await read_proof(connection, sql.PROOF)
+            clock.answered()
+            by_slice = work.judge(answer, proof)
+            identity.require(proof, work.tables)
+            done = _done(proof, by_slice)
+            cancelled = await _commit(connection, proof, done, clock)
     except BaseException:
         await abort(connection)
         raise
-    return replace(done, seconds=loop.time() - begun, cancelled=cancelled)
+    cost = None if lag.has_stalled else clock.cost_seconds
+    return replace(done, seconds=clock.seconds, cancelled=cancelled, cost_seconds=cost)
+
+
+class _BatchClock:
+    """Times the messages of a batch."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._times = [self._loop.time()]
+
+    def answered(self) -> None:
+        """Take that a message was answered."""
+        self._times.append(self._loop.time())
+
+    @property
+    def seconds(self) -> float:
+        """From the first message to now."""
+        return self._loop.time() - self._times[0]
+
+    @property
+    def cost_seconds(self) -> float:
+        """What the first and the last message took beyond the second, which is next to nothing."""
+        first, proof, last = (
+            after - before for before, after in pairwise([*self._times, self._loop.time()])
+        )
+        return max(first - proof, 0.0) + max(last - proof, 0.0) + _LEAST_COST_SECONDS
+
+
+def _done(proof: Proof, by_slice: tuple[tuple[int, int], ...]) -> Deleted:
+    return Deleted(
+        sum(rows for rows, _ in by_slice),
+        sum(left for _, left in by_slice),
+        0.0,
+        cancelled=False,
+        xid=int(proof.xid) if proof.xid else None,
+        by_slice=by_slice,
+        stayed=proof.stayed,
+    )
+
+
+async def _commit(connection: Connection, proof: Proof, done: Deleted, clock: _BatchClock) -> bool:
+    """Commit; tell whether a cancellation came meanwhile."""
+    try:
+        return await commit(connection, proof)
+    except CommitUnknownError as lost:
+        done = replace(done, seconds=clock.seconds, cancelled=lost.cancelled)
+        raise CommitLostError(lost, done) from lost
+    except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as error:
+        raise CommitBlockedError(_BLOCKED) from error
 
 
 async def _first(connection: Connection, work: Work, opening: str) -> int | None:

@@ -42,9 +42,16 @@ class BatchSize:
             size = min(size, int(budget * self._lane.units_per_block * _BUDGET_SECONDS))
         return max(size, 1)
 
-    def record(self, units: int, rows: int, seconds: float) -> float:
-        """Take a committed batch; return the seconds to wait so that the cache is spared."""
-        self.pace.record(units, seconds)
+    def record(self, units: int, rows: int, seconds: float | None) -> float:
+        """Take a committed batch; return the seconds to wait so that the cache is spared.
+
+        Args:
+            units: Its size.
+            rows: Rows deleted.
+            seconds: What it cost; None where that could not be measured.
+        """
+        if seconds is not None:
+            self.pace.record(units, seconds)
         self._density = max(self._density, rows / units)
         budget = self._lane.read_budget
         if budget is None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-# Weight of the newest batch. GitLab's batched migrations use 0.4 over 20 jobs
-# (lib/gitlab/database/background_migration/batch_optimizer.rb).
-_WEIGHT: Final = 0.4
+from sweeperd.sweep.execute.cost import CostModel
+
 _GROWTH: Final = 3.0
 _MOST_HALVINGS: Final = 3
 # Aim below the target, so that the spread of batch times stays under twice the target.
@@ -29,7 +28,7 @@ class Pace:
         self._target = target * _AIM
         self._largest = max(largest, 1)
         self._size = float(min(max(size, 1), self._largest))
-        self._seconds_per_unit: float | None = None
+        self._cost = CostModel()
         self._timeouts = 0
 
     @property
@@ -38,17 +37,12 @@ class Pace:
         return max(int(self._size), 1)
 
     def record(self, units: int, seconds: float) -> None:
-        """Take the duration of a batch that committed."""
+        """Take what a batch cost that committed, round trips left out."""
         if units <= 0:
             return
         self._timeouts = 0
-        cost = seconds / units
-        old = self._seconds_per_unit
-        # a sudden slowness counts in full, a sudden speed only by its weight
-        self._seconds_per_unit = (
-            cost if old is None else max(cost * 0.8, old + _WEIGHT * (cost - old))
-        )
-        wanted = self._target / max(self._seconds_per_unit, 1e-12)
+        self._cost.take(units, seconds)
+        wanted = self._cost.units_in(self._target)
         self._size = min(wanted, max(units, 1) * _GROWTH, float(self._largest))
         self._size = max(self._size, 1.0)
 
@@ -61,7 +55,7 @@ class Pace:
         self._timeouts = min(self._timeouts + 1, _MOST_HALVINGS)
         size = self._size if units is None else min(self._size, float(units))
         self._size = max(size / 2**self._timeouts, 1.0)
-        self._seconds_per_unit = None
+        self._cost.forget()
 
     def limit(self, largest: int) -> None:
         """Lower the largest size for good."""

@@ -9,7 +9,7 @@ from typing import Final
 from sweeperd.postgres.proof import Proof
 from sweeperd.postgres.sql.rows import Table, lock_probe
 from sweeperd.postgres.sqlstate import Fault, classify, describe
-from sweeperd.postgres.transaction import Connection, fence_key, reading_rows
+from sweeperd.postgres.transaction import Connection, fence_key
 from sweeperd.sweep.execute.backoff import Backoff
 from sweeperd.sweep.execute.batch import Deleted, LaneTakenError, TooManyRowsError
 from sweeperd.sweep.execute.batch_size import BatchSize
@@ -101,9 +101,11 @@ class Worker:
         """Return the next slice, or as many small ones as fit into a batch; the lane stays."""
         pieces: list[Piece] = []
         size, position = self._size.units(rows), self._lane.position
+        connection, frame = await self._session.get(), self._run.limits.frame
+        await self._lane.prepare(connection, frame, position, size, rows)
         while True:
             self._run.turns.turn(self._lane.name, position)
-            piece = await self._next(position, size, rows)
+            piece = self._lane.next(position, size, rows)
             if piece is None:
                 break
             pieces.append(piece)
@@ -114,13 +116,6 @@ class Worker:
             self._run.turns.moved(self._lane.name, position, piece.end)
             position = piece.end
         return pieces
-
-    async def _next(self, position: object, size: int, rows: int) -> Piece | None:
-        connection = await self._session.get()
-        if self._lane.strategy == "heap":
-            return await self._lane.next(connection, position, size, rows)
-        async with reading_rows(connection, self._run.limits.frame):
-            return await self._lane.next(connection, position, size, rows)
 
     @property
     def _skipping(self) -> bool:
@@ -135,7 +130,7 @@ class Worker:
         units = self._units()
         blocks = units // self._lane.units_per_block if self._lane.units_per_block else 0
         if units:
-            pause = self._size.record(units, done.rows, done.seconds)
+            pause = self._size.record(units, done.rows, done.cost_seconds)
             self._run.waits.delay("read_budget", pause)
         self._pass(done)
         if done.cancelled:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sweeperd.postgres.sql.rows import Target, Tid
-from sweeperd.postgres.transaction import Connection
+from sweeperd.postgres.transaction import Connection, Frame
 from sweeperd.sweep.lanes.blocks import pointers_of
 from sweeperd.sweep.lanes.heap import HeapLane
 from sweeperd.sweep.lanes.lane import Piece
@@ -60,13 +60,12 @@ class ChainLane:
         """What is deleted from the heap at the position; of the last heap at the end."""
         return self._links[min(self.position.index, len(self._links) - 1)].target
 
-    async def next(
-        self,
-        connection: Connection,  # noqa: ARG002 - the protocol's
-        position: ChainPosition,
-        size: int,
-        rows: int,
-    ) -> Piece | None:
+    async def prepare(
+        self, connection: Connection, frame: Frame, position: ChainPosition, size: int, rows: int
+    ) -> None:
+        """Read nothing: blocks are cut without looking at them."""
+
+    def next(self, position: ChainPosition, size: int, rows: int) -> Piece | None:
         """Return the slice at a position; it lies in one heap. Empty heaps are passed."""
         here = self._settled(position)
         if here.index == len(self._links):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from sweeperd.postgres.sql.rows import Target, Tid
-from sweeperd.postgres.transaction import Connection
+from sweeperd.postgres.transaction import Connection, Frame
 from sweeperd.sweep.lanes.blocks import Blocks, pointers_of
 from sweeperd.sweep.lanes.lane import NEVER_JOINED, Piece
 from sweeperd.sweep.outcome.memory import BlockCursor, Cursor
@@ -71,13 +71,12 @@ class HeapLane:
         units, last = self.blocks.units(part), self.blocks.is_end(part.high)
         return Piece(self.target, part, units, last=last, end=part.high)
 
-    async def next(
-        self,
-        connection: Connection,  # noqa: ARG002 - the protocol's
-        position: Tid,
-        size: int,
-        rows: int,
-    ) -> Piece | None:
+    async def prepare(
+        self, connection: Connection, frame: Frame, position: Tid, size: int, rows: int
+    ) -> None:
+        """Read nothing: blocks are cut without looking at them."""
+
+    def next(self, position: Tid, size: int, rows: int) -> Piece | None:
         """Return the range at a position; whole blocks unless a batch must be smaller than one."""
         return self.slice_at(position, size, rows)
 

@@ -1,23 +1,24 @@
-"""Strategy index: slices of the column, each ended by an index-only probe."""
+"""Strategy index: slices of the column, whose bounds are read ahead by index-only scans."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Final
 
-from sweeperd.postgres.sql import rows as sql
+import asyncpg
+
 from sweeperd.postgres.sql.expired import Key
+from sweeperd.postgres.sql.literals import text_of
 from sweeperd.postgres.sql.rows import KeyRange, Target
-from sweeperd.postgres.transaction import Connection, fetch, fetchval
+from sweeperd.postgres.transaction import Connection, Frame
+from sweeperd.sweep.lanes.bounds import Ahead, read_bounds, read_next_bound
 from sweeperd.sweep.lanes.lane import NEVER_JOINED, Piece, SwitchError
 
 _FIRST_ROWS: Final = 1_000
 _LARGEST_ROWS: Final = 1_000_000
-_BIGINT_END: Final = 2**63
+_MOST_BOUNDS: Final = 16
 
 
 @dataclass(frozen=True)
@@ -58,37 +59,65 @@ class IndexLane:
         self.first_size = _FIRST_ROWS
         self.largest_size = _LARGEST_ROWS
         self.position = KeyPosition(_from_json(cursor, target.column.type_name))
+        self._ahead = Ahead()
+        self._count = _MOST_BOUNDS
 
-    async def next(
-        self, connection: Connection, position: KeyPosition, size: int, rows: int
-    ) -> Piece | None:
-        """Return the slice of the next ``size`` values.
+    async def prepare(
+        self, connection: Connection, frame: Frame, position: KeyPosition, size: int, rows: int
+    ) -> None:
+        """Read bounds ahead, unless those that are known serve; slices keep their rows.
+
+        A bound may lie where the rows changed since: a slice is then larger or smaller. Where the
+        reading takes too long, as of a table on a slow disk, fewer are read from then on.
+
+        Raises:
+            asyncpg.PostgresError: The reading failed, or took too long for one slice alone.
+        """
+        size = max(min(size, rows), 1)
+        if position.done or (self._ahead.step <= rows and self._ahead.joined(position.low, size)):
+            return
+        if not self.has_places:
+            self._ahead = await read_next_bound(
+                connection, frame, self.target, position.low, step=size
+            )
+            return
+        while True:  # each turn reads, or the next reads a quarter of it
+            try:
+                self._ahead = await read_bounds(
+                    connection, frame, self.target, position.low, step=size, count=self._count
+                )
+            except asyncpg.QueryCanceledError:
+                if self._count == 1:
+                    raise
+                self._count //= 4
+            else:
+                return
+
+    def next(self, position: KeyPosition, size: int, rows: int) -> Piece | None:
+        """Return the slice of about the next ``size`` values.
 
         Raises:
             SwitchError: The next value alone has more rows than that.
+            LookupError: Its bound was not read.
         """
         if position.done:
             return None
-        low, size = position.low, max(min(size, rows), 1)
-        async with _index_order(connection):
-            found = await fetch(connection, sql.probe(self.target, low, size))
-        ends = [row[0] for row in found]
-        if len(ends) < 2:  # noqa: PLR2004 - this row and the next: nothing lies beyond
-            end = KeyPosition(low, done=True)
-            return Piece(self.target, KeyRange(low, None), size, last=True, end=end)
-        high, beyond = ends
-        if high == beyond:
-            before = sql.value_before(self.target, low, high)
-            async with _index_order(connection):
-                high = await fetchval(connection, before)
-            if high is None and self.has_places:
-                column = self.target.column.column
-                reason = f"one value of {column} is shared by more rows than a batch holds"
-                raise SwitchError("heap", reason)
-        shared = high is None
-        part = KeyRange(low, beyond if shared else high)
-        end = KeyPosition(part.high)
-        return Piece(self.target, part, size, last=False, end=end, least=shared)
+        low, ahead = position.low, self._ahead
+        joined = ahead.joined(low, max(min(size, rows), 1))
+        if not joined:
+            raise LookupError(f"lane {self.name} was not prepared for {position}")
+        bound, units = ahead.from_here(low)[joined - 1], joined * ahead.step
+        if bound.last:
+            done = KeyPosition(low, done=True)
+            return Piece(self.target, KeyRange(low, None), units, last=True, end=done)
+        if bound.shared and self.has_places:
+            column = self.target.column.column
+            raise SwitchError(
+                "heap", f"one value of {column} is shared by more rows than a batch holds"
+            )
+        high = bound.beyond if bound.shared else bound.high
+        part, end = KeyRange(low, high), KeyPosition(high)
+        return Piece(self.target, part, units, last=False, end=end, least=bound.shared)
 
     def advance(self, piece: Piece) -> None:
         """Move behind a slice."""
@@ -100,31 +129,36 @@ class IndexLane:
         return str(low) if isinstance(low, Decimal) else low
 
 
-@asynccontextmanager
-async def _index_order(connection: Connection) -> AsyncIterator[None]:
-    """Let the probe walk the index: without statistics the planner would rather sort all rows.
-
-    Only the probe is planned so; the DELETE, its cascades and triggers are not.
-    """
-    await connection.execute(sql.WALK_INDEX)
-    yield
-    await connection.execute(sql.WALK_AS_PLANNED)
-
-
 def _from_json(cursor: object, type_name: str) -> Key | None:
     """Return a saved value as the column's type; None, the start, for what is no such value."""
-    if type_name in {"text", "varchar"}:
-        return cursor if isinstance(cursor, str) else None
     if isinstance(cursor, bool) or not isinstance(cursor, int | float | str):
         return None
     try:
-        if type_name == "numeric":
-            number = Decimal(str(cursor))
-            return number if number.is_finite() else None
-        if type_name != "double precision":
-            whole = int(cursor)
-            return whole if abs(whole) < _BIGINT_END else None
-        value = float(cursor)
+        value = _read(cursor, type_name)
+        text_of(value, type_name)
     except (ValueError, OverflowError, InvalidOperation):
         return None
-    return value if isfinite(value) else None
+    return value
+
+
+def _read(cursor: float | str, type_name: str) -> Key:
+    """Return a saved value as the column's type.
+
+    Raises:
+        ValueError: It is no such value.
+    """
+    if type_name in {"text", "varchar"}:
+        if not isinstance(cursor, str):
+            raise ValueError("no text")
+        return cursor
+    if type_name == "numeric":
+        number = Decimal(str(cursor))
+        if not number.is_finite():
+            raise ValueError("no finite number")
+        return number
+    if type_name != "double precision":
+        return int(cursor)
+    value = float(cursor)
+    if not isfinite(value):
+        raise ValueError("no finite number")
+    return value

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from sweeperd.postgres.sql.rows import Slice, Target
-from sweeperd.postgres.transaction import Connection
+from sweeperd.postgres.transaction import Connection, Frame
 from sweeperd.sweep.outcome.memory import Cursor
 
 
@@ -70,20 +70,43 @@ class Lane(Protocol):
     def target(self) -> Target:
         """What is deleted from where, for the next slice."""
 
-    async def next(
+    async def prepare(
         self,
         connection: Connection,
+        frame: Frame,
+        position: Any,  # noqa: ANN401 - the lane's own
+        size: int,
+        rows: int,
+    ) -> None:
+        """Read what `next` needs to know at a position, if it is not known yet.
+
+        Args:
+            connection: In no transaction.
+            frame: Of the run's batches.
+            position: As for `next`.
+            size: As for `next`.
+            rows: As for `next`.
+
+        Raises:
+            asyncpg.PostgresError: The reading failed; asked again, it reads again.
+        """
+
+    def next(
+        self,
         position: Any,  # noqa: ANN401 - the lane's own
         size: int,
         rows: int,
     ) -> Piece | None:
         """Return the slice at a position, of about ``size`` units and at most ``rows`` rows.
 
-        It moves nothing: asked again, it answers again. A batch that takes several slices asks
-        for each at the end of the one before.
+        It moves nothing and sends nothing: asked again, it answers again. A batch that takes
+        several slices asks for each at the end of the one before.
 
         Returns:
             The slice, or None when nothing lies behind the position.
+
+        Raises:
+            SwitchError: The leaf is better swept by another strategy.
         """
 
     def advance(self, piece: Piece) -> None:

@@ -21,6 +21,7 @@ async def expired_estimates(
     connection: Connection,
     sweep: SweepConfig,
     column: Column | None,
+    *,
     root: int,
     target: Target,
     leaves: Sequence[Leaf],

@@ -15,6 +15,7 @@ from sweeperd.errors import SweepError
 from sweeperd.postgres.node_tree import Node, read_nodes
 from sweeperd.postgres.sql import parsed as sql
 from sweeperd.postgres.sql.rows import Table
+from sweeperd.postgres.sqlstate import describe
 from sweeperd.postgres.transaction import Connection, major_version, savepoint
 
 _FUNCTION_FIELDS: Final = ("funcid", "opfuncid", "aggfnoid", "winfnoid", "elemfuncid", "tsmhandler")
@@ -147,10 +148,12 @@ async def parse(connection: Connection, table: Table, pieces: tuple[str, ...]) -
         pieces: The operator's text, cut at each ``:cutoff``.
 
     Raises:
-        SweepError: The server does not tell how it understands the expression.
+        SweepError: The server does not tell how it understands the expression, or it is not one
+            expression.
         asyncpg.PostgresError: It is wrong: the syntax, a column, a type.
     """
     trees = [await parse_tree(connection, table, pieces)]
+    await prove_one_expression(connection, table, pieces)
     relations: set[int] = set()
     while new := _numbers(trees, ("relid",)) - relations:
         relations |= new
@@ -160,6 +163,27 @@ async def parse(connection: Connection, table: Table, pieces: tuple[str, ...]) -
             if row["tree"] is not None:
                 trees += nodes(row["tree"])
     return await look_up(connection, pieces, trees, frozenset(relations))
+
+
+async def prove_one_expression(
+    connection: Connection, table: Table, pieces: tuple[str, ...]
+) -> None:
+    """Prove that a text which can be parsed between parentheses does not leave them.
+
+    A batch is a simple query, which may hold several commands; this is an extended Parse, which
+    takes one. Together with `parse_tree` it shows one boolean expression.
+
+    Raises:
+        SweepError: It is no expression of its own.
+    """
+    try:
+        await connection.prepare(sql.parse_between_brackets(table, pieces).text, name="")
+    except asyncpg.PostgresSyntaxError as error:
+        raise SweepError(
+            "where or condition is not one expression: it is parsed between parentheses, but not "
+            f"by itself ({describe(error)})",
+            cure="write one boolean expression, whose parentheses are balanced",
+        ) from error
 
 
 async def parse_tree(connection: Connection, table: Table, pieces: tuple[str, ...]) -> Node:

@@ -182,7 +182,9 @@ async def survey(
             or await _newest_survives(connection, column, leaves),
             search_path=path.schemas if path is not None else None,
             warnings=tuple(warnings),
-            estimates=await expired_estimates(connection, sweep, column, oid, target, leaves),
+            estimates=await expired_estimates(
+                connection, sweep, column, root=oid, target=target, leaves=leaves
+            ),
             identity=identity.of([leaf.relation for leaf in leaves], columns),
         )
 
