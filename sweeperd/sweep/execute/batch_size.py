@@ -32,8 +32,8 @@ class BatchSize:
     def units(self, rows: int) -> int:
         """Return the next batch's units, such that it deletes at most about ``rows``.
 
-        Before any was seen, statistics tell how many rows there are at all; without them a unit
-        counts as a row, for no lane has more.
+        Before any was seen, statistics and a sample tell how many there may be; without them a
+        unit counts as a row, for no lane has more.
         """
         density = self._density or min(self._lane.density * _DOUBT, 1.0) or 1.0
         size = min(self.pace.size, int(rows * _MARGIN / density))
