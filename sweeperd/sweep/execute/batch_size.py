@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
+from sweeperd.sweep.execute.density import Density
 from sweeperd.sweep.execute.pace import Pace
 from sweeperd.sweep.lanes.lane import Lane
 from sweeperd.sweep.plan.recheck import ROWS_PER_BLOCK_WORTH
 
 _MARGIN: Final = 0.95
-_DOUBT: Final = 1.25  # what statistics say is an average
-_TOO_MANY: Final = 1.5
 _BUDGET_SECONDS: Final = 0.1  # of the read budget in one batch
 
 
@@ -21,22 +21,18 @@ class BatchSize:
         lane: The lane; statistics and the read budget come from it.
         target: Seconds a batch should take.
         learned: Size that the last run ended with.
+        most: Seconds after which the server cancels a batch.
     """
 
-    def __init__(self, lane: Lane, target: float, learned: int) -> None:
+    def __init__(self, lane: Lane, target: float, learned: int, most: float = math.inf) -> None:
         self._lane = lane
-        self._density = 0.0  # expired rows per unit, the most seen
+        self._density = Density(lane.density)
         self._sparing = False  # the last batch read much for few rows
-        self.pace = Pace(target, learned, lane.largest_size)
+        self.pace = Pace(target, learned, lane.largest_size, most)
 
     def units(self, rows: int) -> int:
-        """Return the next batch's units, such that it deletes at most about ``rows``.
-
-        Before any was seen, statistics and a sample tell how many there may be; without them a
-        unit counts as a row, for no lane has more.
-        """
-        density = self._density or min(self._lane.density * _DOUBT, 1.0) or 1.0
-        size = min(self.pace.size, int(rows * _MARGIN / density))
+        """Return the next batch's units, such that it deletes at most about ``rows``."""
+        size = min(self.pace.size, int(rows * _MARGIN / self._density.most))
         budget = self._lane.read_budget
         if self._sparing and budget is not None:
             size = min(size, int(budget * self._lane.units_per_block * _BUDGET_SECONDS))
@@ -52,7 +48,7 @@ class BatchSize:
         """
         if seconds is not None:
             self.pace.record(units, seconds)
-        self._density = max(self._density, rows / units)
+        self._density.take(units, rows)
         budget = self._lane.read_budget
         if budget is None:
             return 0.0
@@ -62,4 +58,4 @@ class BatchSize:
 
     def too_many(self, units: int, rows: int) -> None:
         """Take a slice that held more than ``rows``."""
-        self._density = max(self._density, rows / units) * _TOO_MANY
+        self._density.refused(units, rows)

@@ -62,7 +62,8 @@ class Worker:
         self._leftovers = Leftovers(run, lane.name, session, self._fence)
         learned = run.memory.batch_sizes.get(lane.strategy, lane.first_size)
         target = min(run.sweep.batch_target.total_seconds(), run.limits.statement_seconds / 2)
-        self._size = BatchSize(lane, target, learned)
+        most = run.limits.statement_seconds
+        self._size = BatchSize(lane, target, learned, most)
 
     async def drive(self) -> None:
         """Sweep the lane from its cursor to its end.
