@@ -35,6 +35,7 @@ from sweeperd.sweep.survey.instants import from_micros, to_micros
 from sweeperd.sweep.survey.leaves import find_leaves
 from sweeperd.sweep.survey.other_rows import policies_read_other_rows, reads_other_rows
 from sweeperd.sweep.survey.parsed_expression import ParsedExpression
+from sweeperd.sweep.survey.preset_check import require_preset
 from sweeperd.sweep.survey.sample import SAMPLE_ROWS, Sample, sampled_percent, take_sample
 from sweeperd.sweep.survey.target import Leaf, make_target, table_of
 from sweeperd.sweep.survey.trust import TrustedPath, parse_trusted
@@ -101,6 +102,7 @@ async def survey(
         cutoff = from_micros(server.cutoff)
         identity = await Identity.read(connection, sweep, root.oid)
         columns = await catalog.read_columns(connection, root.oid)
+        require_preset(sweep, root, columns)
         zone_doubt = await zone_hold(connection, sweep, cutoff)
         if sweep.expression_timezone is not None:
             await connection.execute(set_zone(sweep.expression_timezone))
