@@ -7,7 +7,7 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 APT := postgresql-15 pgbouncer libsystemd-dev pkg-config gcc python3-dev python3-venv
 ENGINE_TESTS := $(addprefix tests/sweep/test_, oracle.py kill.py partitions.py predicate.py versions.py)
 .DEFAULT_GOAL := help
-.PHONY: help install test versions test-versions test-lowest check fmt bench demo docs apt clean
+.PHONY: help install test versions test-versions test-lowest check fmt bench bench-discover demo docs apt clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1\t/' | expand -t 18
@@ -58,6 +58,9 @@ fmt: $(STAMP)  ## format the code
 
 bench: $(STAMP)  ## measure against the named peers; writes bench/results.json
 	@$(PY) -m bench
+
+bench-discover: $(STAMP)  ## precision and recall of `sweeperd discover`, and 5,000 tables
+	@$(PY) -m bench.discover
 
 demo: $(STAMP)  ## see the daemon at work on a throw-away PostgreSQL, for a minute
 	@$(VENV)/bin/sweeperd demo

@@ -51,6 +51,8 @@ class Preset(_Strict):
             length, ``:zone`` the zone of the column.
         settings: What is left to the application's settings.
         columns: What the table must have: the types each column may be of, joined by ``|``.
+        further: Columns that some versions or plug-ins add to a table with a common name.
+        ask: What must be answered before anybody proposes this preset unasked.
     """
 
     name: str
@@ -71,6 +73,8 @@ class Preset(_Strict):
     rule: str
     settings: str
     columns: Mapping[str, str] = Field(min_length=2)
+    further: tuple[str, ...] = ()
+    ask: str = ""
 
     @property
     def needs(self) -> tuple[str, ...]:

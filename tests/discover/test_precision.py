@@ -1,0 +1,171 @@
+"""What `discover` says of real stores and of applications in which nothing expires."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.discover.business import BUSINESS
+from bench.discover.fill import fill
+from bench.discover.stores import EXPIRING
+from sweeperd.config.models import DatabaseConfig
+from sweeperd.discover.proposal import Discovery, discover
+from sweeperd.postgres.connect import Database
+from tests.cli.command import sweeperd
+from tests.conftest import TestDatabase
+from tests.parts import SHARED, need
+
+STORES = [pytest.param(name, marks=need("shared")) for name in EXPIRING]
+
+
+def ddl(store: str) -> str:
+    text = (SHARED / "stores" / f"{store}.sql").read_text()
+    return re.sub(r"(?m)^(\\|CREATE EXTENSION).*$", "", text)
+
+
+async def found_in(database: TestDatabase, text: str) -> Discovery:
+    await database.execute(text)
+    await database.execute("SET search_path = public, pg_catalog")
+    await fill(await database.first())
+    async with Database(DatabaseConfig(name="app", dsn=database.dsn)).connection() as connection:
+        return await discover(connection)
+
+
+@pytest.mark.parametrize("name", BUSINESS)
+async def test_nothing_of_an_ordinary_application_is_enabled(
+    database: TestDatabase, name: str
+) -> None:
+    found = await found_in(database, BUSINESS[name])
+
+    assert [one.finding for one in found.proposals if one.enabled] == []
+    assert found.refusals or found.proposals, "nothing was said of its dates"
+
+
+@pytest.mark.parametrize("store", STORES)
+async def test_of_a_real_store_only_what_expires_is_enabled(
+    database: TestDatabase, store: str
+) -> None:
+    found = await found_in(database, ddl(store))
+
+    proposed = {one.finding.table.name for one in found.proposals}
+    assert {one.finding.table.name for one in found.proposals if one.enabled} <= {*EXPIRING[store]}
+    assert EXPIRING[store][0] in proposed or store == "django-silk"
+
+
+@pytest.mark.parametrize("store", STORES)
+async def test_what_is_printed_passes_check(
+    database: TestDatabase, tmp_path: Path, store: str
+) -> None:
+    await found_in(database, ddl(store))
+    printed = await sweeperd("discover", f"--dsn={database.dsn}")
+    assert printed.code == 0, printed.err
+    path = tmp_path / "sweeperd.toml"
+    path.write_text(printed.out)
+
+    result = await sweeperd("check", "--json", f"--config={path}")
+
+    errors = [line for line in json.loads(result.out or "[]") if line["level"] == "error"]
+    assert errors == [], printed.out
+    assert result.code == 0, result.err
+
+
+SHARP = """
+CREATE TABLE web_sessions
+  (sid text PRIMARY KEY, data bytea NOT NULL, expires_at timestamptz NOT NULL);
+"""
+
+
+async def test_a_plain_session_store_of_nobodys_is_enabled(database: TestDatabase) -> None:
+    (one,) = (await found_in(database, SHARP)).proposals
+
+    assert (one.finding.preset, one.finding.column, one.enabled) == (None, "expires_at", True)
+    assert one.look is not None
+    assert (one.look.rows, one.look.expired) == (40, 20)
+
+
+@pytest.mark.parametrize(
+    ("change", "question"),
+    [
+        ("ALTER TABLE web_sessions ADD price numeric", "of no use to anybody"),
+        ("ALTER TABLE web_sessions ALTER expires_at DROP NOT NULL", "of no use to anybody"),
+        ("ALTER TABLE web_sessions RENAME TO trial_codes_sessions", ""),
+        (
+            "CREATE TABLE carts (id int, sid text REFERENCES web_sessions)",
+            "",
+        ),
+    ],
+)
+async def test_what_makes_it_doubtful_disables_it(
+    database: TestDatabase, change: str, question: str
+) -> None:
+    found = await found_in(database, SHARP + change)
+
+    assert not any(one.enabled for one in found.proposals)
+    if question:
+        assert question in found.proposals[0].finding.question
+    else:
+        assert found.refusals
+
+
+async def test_a_preset_whose_rows_business_tables_refer_to_is_a_question(
+    database: TestDatabase,
+) -> None:
+    carts = "CREATE TABLE carts (id int, sid varchar REFERENCES django_session)"
+    found = await found_in(
+        database,
+        "CREATE TABLE django_session (session_key varchar(40) PRIMARY KEY, session_data text "
+        f"NOT NULL, expire_date timestamptz NOT NULL); {carts}",
+    )
+
+    (one,) = found.proposals
+    assert not one.enabled
+    assert "carts refers to its rows" in one.finding.question
+
+
+async def test_the_most_bytes_to_win_come_first(database: TestDatabase) -> None:
+    table = "(sid text PRIMARY KEY, data bytea NOT NULL, expires_at timestamptz NOT NULL);"
+    await database.execute(f"CREATE TABLE app_sessions {table} CREATE TABLE web_sessions {table}")
+    await database.execute(
+        "INSERT INTO web_sessions SELECT g, decode(repeat('ab', 500), 'hex'), "
+        "now() + (g - 900) * interval '1 min' FROM generate_series(1, 1000) g"
+    )
+    found = await found_in(database, "SELECT 1")
+
+    assert [one.finding.table.name for one in found.proposals] == ["web_sessions", "app_sessions"]
+    weights = [one.look.dead_weight for one in found.proposals if one.look]
+    assert weights == sorted(weights, reverse=True)
+    assert weights[0] > 500_000
+
+
+async def test_tables_without_any_expiry_are_silent(database: TestDatabase) -> None:
+    found = await found_in(
+        database, "CREATE TABLE notes (id int, body text, created_at timestamptz, born date)"
+    )
+
+    assert (found.proposals, found.refusals) == ((), ())
+
+
+async def test_a_role_with_few_privileges_gets_what_it_may_see(database: TestDatabase) -> None:
+    role = await database.role()
+    await found_in(database, SHARP + "CREATE TABLE app_sessions (LIKE web_sessions)")
+    await database.execute(f'GRANT SELECT ON web_sessions TO "{role}"')
+    printed = await sweeperd("discover", f"--dsn={database.dsn_for(role)}")
+
+    assert printed.code == 0
+    assert 'table = "public.web_sessions"' in printed.out
+    assert "not readable by this role: public.app_sessions" in printed.out
+
+
+async def test_nothing_is_written(database: TestDatabase) -> None:
+    await found_in(database, SHARP)
+    await database.execute("ALTER ROLE CURRENT_USER SET default_transaction_read_only = on")
+    try:
+        printed = await sweeperd("discover", f"--dsn={database.dsn}")
+    finally:
+        await database.execute("ALTER ROLE CURRENT_USER RESET default_transaction_read_only")
+
+    assert printed.code == 0
+    assert await database.fetchval("SELECT count(*) FROM web_sessions") == 40
