@@ -79,4 +79,4 @@ apt:  ## install the system packages that some tests need (root)
 	@systemctl disable --now pgbouncer postgresql >/dev/null 2>&1 || true
 
 clean:  ## remove .venv and what tools leave
-	@rm -rf $(VENV) .venv-lowest .postgres .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	@rm -rf $(VENV) .venv-lowest .venv-stores .postgres .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
