@@ -27,7 +27,7 @@ _COMMON_NAME: Final = re.compile(
 _MOST_COLUMNS: Final = 6  # of a session store
 
 _EXPIRY: Final = re.compile(
-    r"exp|expir(es|ed|y|ation|e)?(_?(at|on|date|time|ts))?|(valid|active)_?(until|to|till|thru)|"
+    r"exp|expir(es|ed|y|ation|e)?(_?(at|on|date|time|ts))?(_?(time|utc))?|(valid|active)_?(until|to|till|thru)|"
     r"(access_?token_?|refresh_?token_?|session_?|token_?)expir(es|y|ation)(_?(at|on|date))?|"
     r"ends?_of_life|not_after|ttl_?(at|until)?|good_(until|through)|\w+_expir(es|y|ation)(_?(at|on|date))?",
 )
@@ -42,7 +42,7 @@ _JOBS: Final = re.compile(r"(^|_)(jobs?|tasks?|outbox|inbox|queue|messages?)($|_
 _SHORT_LIVED: Final = re.compile(
     r"(^|_)(sessions?|sess|tokens?|otps?|nonces?|verifications?|challenges?|captchas?|cache|"
     r"caches|cached|codes?|grants?|resets?|magic_links?|confirmations?|idempotency|states?|"
-    r"rate_limits?|throttles?|csrf|invites?|invitations?|blacklist|denylist|links?|requests?)($|_)"
+    r"rate_limits?|throttles?|csrf|invites?|invitations?|blacklist|denylist|links?|requests?|flows?|logins?)($|_)"
 )
 _SESSION_STORE: Final = re.compile(
     r"((web|http|user|auth|login|app|server|express|php|wsgi|rack|fiber|koa)_?)?"

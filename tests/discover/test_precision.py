@@ -169,3 +169,77 @@ async def test_nothing_is_written(database: TestDatabase) -> None:
 
     assert printed.code == 0
     assert await database.fetchval("SELECT count(*) FROM web_sessions") == 40
+
+
+OTHERS = {
+    # Yii: the number of seconds tells its unit
+    "session": (
+        "CREATE TABLE session (id char(40) PRIMARY KEY, expire integer NOT NULL, data bytea);"
+        "INSERT INTO session SELECT g, extract(epoch FROM now())::int + (g - 20) * 60, '' "
+        "FROM generate_series(1, 40) g",
+        True,
+    ),
+    # connect-pg-simple under a name of its user's: which zone?
+    "user_sessions": (
+        "CREATE TABLE user_sessions (sid varchar PRIMARY KEY, sess json NOT NULL, "
+        "expire timestamp(6) NOT NULL)",
+        False,
+    ),
+    # Lucia has no payload
+    "user_session": (
+        "CREATE TABLE user_session (id text PRIMARY KEY, user_id text NOT NULL, "
+        "expires_at timestamptz NOT NULL)",
+        False,
+    ),
+    # ASP.NET's distributed cache: two expiries, one of them sliding
+    "AspNetCache": (
+        'CREATE TABLE "AspNetCache" ("Id" text PRIMARY KEY, "Value" bytea, "ExpiresAtTime" '
+        'timestamptz NOT NULL, "SlidingExpirationInSeconds" float8, '
+        '"AbsoluteExpiration" timestamptz)',
+        False,
+    ),
+    "password_reset_tokens": (
+        "CREATE TABLE password_reset_tokens (id bigint PRIMARY KEY, user_id bigint, "
+        "token_hash text NOT NULL, expires_at timestamptz NOT NULL)",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+async def test_stores_that_nobody_told_it_of_are_found(database: TestDatabase, name: str) -> None:
+    text, enabled = OTHERS[name]
+    found = await found_in(database, text)
+
+    assert {one.finding.table.name for one in found.proposals} == {name}
+    assert any(one.enabled for one in found.proposals) is enabled
+    assert enabled or all(one.finding.question for one in found.proposals)
+
+
+REFUSED = [
+    ("CREATE TABLE q_mail (id int, vt timestamptz)", "a visibility time"),
+    ("CREATE TABLE job_locks (id int, expires_at timestamptz)", "a lock's time"),
+    (
+        "CREATE TABLE accounts (provider text, access_token text, expires_at timestamptz)",
+        "an OAuth account's expiry",
+    ),
+    ("CREATE TABLE subscriptions (id int, expires_at timestamptz)", "a validity"),
+    ("CREATE TABLE tls_certificates (id int, not_after timestamptz)", "a validity"),
+    ("CREATE TABLE tokens (id int, expires_on date)", "a business date"),
+    ("CREATE TABLE posts (id int, body text, deleted_at timestamptz)", "a soft-delete column"),
+    (
+        "CREATE TABLE tokens (id int PRIMARY KEY, expires_at timestamptz); "
+        "CREATE TABLE orders (id int, token_id int REFERENCES tokens)",
+        "orders refers to its rows",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "reason"), REFUSED)
+async def test_what_only_looks_like_an_expiry_is_refused_with_the_reason(
+    database: TestDatabase, text: str, reason: str
+) -> None:
+    found = await found_in(database, text)
+
+    assert found.proposals == ()
+    assert reason in found.refusals[0].reason
