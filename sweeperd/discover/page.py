@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sweeperd.config.values.durations import format_duration
+from sweeperd.config.values.secret_places import HIDDEN
 from sweeperd.config.values.wording import quoted
 from sweeperd.discover.proposal import Discovery, Proposal
 from sweeperd.log.safe_text import one_line
@@ -25,7 +26,10 @@ def page(found: Discovery, database: str | None, dsn: str | None) -> Iterator[st
     """
     yield f"# {found.tables} tables looked at, {len(found.proposals)} that may expire"
     if dsn is not None:
-        yield from ("", f"[databases.{database or 'app'}]", f"dsn = {quoted(dsn)}")
+        yield from ("", f"[databases.{database or 'app'}]")
+        if HIDDEN in dsn:
+            yield "# the password is left out: take it from a password_file"
+        yield f"dsn = {quoted(dsn)}"
     taken: set[str] = set()
     for proposal in found.proposals:
         yield ""
@@ -51,7 +55,7 @@ def _sweep(proposal: Proposal, database: str | None, taken: set[str]) -> Iterato
     if finding.column and finding.column not in table.leading:
         yield _comment(
             f"no index leads with {finding.column}: CREATE INDEX CONCURRENTLY ON {table.shown}"
-            f' ("{finding.column}")'
+            f" ({_quoted_column(finding.column)})"
         )
     if finding.question:
         yield _comment(f"To answer first: {finding.question}")

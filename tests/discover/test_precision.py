@@ -11,10 +11,11 @@ import pytest
 from bench.discover.business import BUSINESS
 from bench.discover.fill import fill
 from bench.discover.stores import EXPIRING
+from sweeperd.config.files.loading import load_config
 from sweeperd.config.models import DatabaseConfig
 from sweeperd.discover.proposal import Discovery, discover
 from sweeperd.postgres.connect import Database
-from tests.cli.command import sweeperd
+from tests.cli.command import configured, sweeperd
 from tests.conftest import TestDatabase
 from tests.parts import SHARED, need
 
@@ -243,3 +244,53 @@ async def test_what_only_looks_like_an_expiry_is_refused_with_the_reason(
 
     assert found.proposals == ()
     assert reason in found.refusals[0].reason
+
+
+async def test_no_password_is_printed(database: TestDatabase) -> None:
+    dsn = database.dsn.replace("postgres@", "postgres:s3cret@")
+
+    printed = await sweeperd("discover", f"--dsn={dsn}")
+
+    assert printed.code == 0, printed.err
+    assert "s3cret" not in printed.out + printed.err
+    assert "take it from a password_file" in printed.out
+
+
+async def test_names_of_any_kind_stay_in_their_line(database: TestDatabase, tmp_path: Path) -> None:
+    table = 'odd "" \n[sweeps.evil]\nname _sessions'
+    await found_in(
+        database,
+        f'CREATE TABLE "{table}" (sid text PRIMARY KEY, data text, "ex pires" text, '
+        '"expiresAt" timestamptz NOT NULL)',
+    )
+    printed = await sweeperd("discover", f"--dsn={database.dsn}")
+    path = tmp_path / "sweeperd.toml"
+    path.write_text(printed.out)
+
+    (one,) = load_config(path).sweeps.values()
+
+    assert one.table == 'public."' + table + '"'
+    assert one.column == '"expiresAt"'
+    result = await sweeperd("check", f"--config={path}")
+    assert result.code == 0, result
+
+
+async def test_a_database_that_is_not_there_is_told_with_its_exit_code() -> None:
+    result = await sweeperd("discover", "--dsn=postgresql://u@/d?host=/nowhere")
+
+    assert result.code == 69
+
+
+async def test_a_configured_database_is_named_in_each_sweep(
+    database: TestDatabase, tmp_path: Path
+) -> None:
+    await found_in(database, SHARP)
+    option = configured(tmp_path, database, "")
+
+    printed = await sweeperd("discover", option, "--database=app")
+
+    assert 'database = "app"' in printed.out
+    assert "[databases" not in printed.out
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "app.toml").write_text(printed.out)
+    assert (await sweeperd("check", option)).code == 0

@@ -145,3 +145,14 @@ def test_what_check_prints_means_the_same(tmp_path: Path, preset: str) -> None:
     again = load(tmp_path, render(config), base="")
 
     assert again.sweeps == config.sweeps
+
+
+def test_a_where_that_replaces_a_presets_is_a_warning(tmp_path: Path) -> None:
+    keys = 'preset = "pgqueuer-log"\nkeep = "30d"\n'
+    same = load(tmp_path, f'[sweeps.s]\n{keys}where = "aggregated"\n')
+    other = load(tmp_path, f'[sweeps.s]\n{keys}where = "job_id > 5"\n')
+
+    assert other.sweeps["s"].where == "job_id > 5"
+    said = "sweeps.s.where replaces that of preset pgqueuer-log, aggregated; repeat what must stay"
+    assert said in other.warnings
+    assert said not in same.warnings

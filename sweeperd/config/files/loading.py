@@ -17,7 +17,12 @@ from sweeperd.config.files.rules import config_complaints, database_complaints, 
 from sweeperd.config.files.toml import KeyPath, Source, UnreadableError, dotted, read_source
 from sweeperd.config.files.trust import distrust, exposed_secrets
 from sweeperd.config.models import Config, DaemonConfig, DatabaseConfig, SweepConfig
-from sweeperd.config.presets.expand import expanded, left_to_you, with_children_first
+from sweeperd.config.presets.expand import (
+    expanded,
+    left_to_you,
+    replaced_conditions,
+    with_children_first,
+)
 from sweeperd.config.presets.preset import Preset, presets
 from sweeperd.config.values.types import NAME
 from sweeperd.config.values.wording import shown, suggestion
@@ -86,7 +91,10 @@ class _Loading:
             self._problems += distrust((*config.files, self._more), config.daemon.state_dir)
         if self._problems or config is None:
             raise ConfigError(self._told())
-        warnings = exposed_secrets(config.databases.values(), config.files)
+        warnings = [
+            *exposed_secrets(config.databases.values(), config.files),
+            *replaced_conditions(config.sweeps.values()),
+        ]
         return config.model_copy(update={"warnings": tuple(warnings)})
 
     def _told(self) -> tuple[Problem, ...]:

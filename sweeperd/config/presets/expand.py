@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from sweeperd.config.models import SweepConfig
@@ -62,6 +62,18 @@ def _condition(preset: Preset, keep: object) -> str | None:
         return preset.condition_for(parse_duration(keep))
     except ValueError:
         return None
+
+
+def replaced_conditions(sweeps: Iterable[SweepConfig]) -> Iterator[str]:
+    """Yield a warning for each ``where`` that takes the place of a preset's own."""
+    for sweep in sweeps:
+        preset = presets().get(sweep.preset or "")
+        if preset is None or preset.where is None or sweep.where in {None, preset.where}:
+            continue
+        yield (
+            f"sweeps.{sweep.name}.where replaces that of preset {preset.name}, "
+            f"{preset.where}; repeat what must stay"
+        )
 
 
 def with_children_first(sweeps: Mapping[str, SweepConfig]) -> dict[str, SweepConfig]:
