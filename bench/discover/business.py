@@ -147,6 +147,13 @@ CREATE TABLE user_session (id serial PRIMARY KEY, score numeric, data jsonb,
   expires_at timestamptz NOT NULL);
 CREATE TABLE campaigns (id serial, content text, expires_at timestamptz NOT NULL);
 CREATE TABLE cache_of_truth (k text PRIMARY KEY, v text, source text, expires_at timestamptz);""",
+    "coaching": """
+CREATE TABLE sessions (id bigserial PRIMARY KEY, data jsonb NOT NULL,
+  expires_at timestamptz NOT NULL);
+CREATE TABLE user_sessions (id uuid PRIMARY KEY, user_id uuid, content text,
+  created_at timestamptz, expires_at timestamptz NOT NULL);
+CREATE TABLE app_session (id uuid PRIMARY KEY, value text, coach text,
+  expires_at timestamptz NOT NULL);""",
     "analytics": """
 CREATE TABLE sessions (id bigserial PRIMARY KEY, session_id varchar NOT NULL, data text,
   landing_page text, revenue numeric, created_at timestamp NOT NULL, updated_at timestamp NOT NULL);

@@ -55,10 +55,15 @@ _BUSINESS: Final = re.compile(
     r"reserv|gift|point|reward|bond|option|listing|job_post|campaign|accreditation|document|"
     r"tender|bid|auction|employ|grant_award|consent|key"
 )
-_PAYLOADS: Final = frozenset({"bytea", "text", "json", "jsonb", "varchar"})
-_PAYLOAD_NAMES: Final = re.compile(
-    r"(session_?)?(data|payload|value|val|blob|body|content|attrs|attributes|vars|contents|v)|sess"
+# what only its program can read; text is that only under a name that says so
+_OPAQUE: Final = frozenset({"bytea", "json", "jsonb"})
+_OPAQUE_NAMES: Final = re.compile(
+    r"(session_?)?(data|payload|value|val|blob|attrs|attributes|vars|v)|sess"
 )
+_TEXTS: Final = frozenset({"text", "varchar"})
+_TEXT_NAMES: Final = re.compile(r"(session_?)?(data|payload|blob)|sess")
+# a number is a row somebody counts; a session's key is drawn at random
+_KEY_TYPES: Final = frozenset({"text", "varchar", "bpchar", "uuid", "bytea"})
 _KEY_NAMES: Final = re.compile(
     r"(session_?|sess_?)?(id|key|token|sid|hash|k)|sid|sess|token_hash|session"
 )
@@ -218,9 +223,10 @@ def _doubt(table: Table, column: str) -> str:
     payloads = [
         one
         for one, kind in others.items()
-        if kind in _PAYLOADS and _PAYLOAD_NAMES.fullmatch(one) and not _KEY_NAMES.fullmatch(one)
+        if (kind in _OPAQUE and _OPAQUE_NAMES.fullmatch(one))
+        or (kind in _TEXTS and _TEXT_NAMES.fullmatch(one))
     ]
-    keys = [one for one in others if _KEY_NAMES.fullmatch(one)]
+    keys = [one for one, kind in others.items() if kind in _KEY_TYPES and _KEY_NAMES.fullmatch(one)]
     rest = [
         one
         for one in others
