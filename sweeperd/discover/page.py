@@ -84,6 +84,12 @@ def _weight(proposal: Proposal) -> Iterator[str]:
     if found is None:
         yield "# not sampled"
         return
+    if not proposal.finding.column:
+        yield _comment(
+            f"about {table.tuples:,} rows, {_size(found.size)} (heap, TOAST, indexes); how many "
+            "are expired, only its whole condition tells: sweeperd sweep --dry-run"
+        )
+        return
     if not found.rows:
         yield "# it has no rows now"
         return

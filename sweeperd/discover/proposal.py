@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sweeperd.discover.judge import Finding, Refusal, judge
-from sweeperd.discover.tables import Look, Table, look, read_tables
+from sweeperd.discover.tables import Look, Table, look, read_tables, weigh
 from sweeperd.postgres.transaction import Connection
 
 _DAY: Final = 86_400.0
@@ -91,7 +91,7 @@ async def _propose(connection: Connection, finding: Finding) -> Proposal | None:
     preset = finding.preset
     if not finding.column:
         # a preset's condition: what it would read is more than a sample
-        return Proposal(finding, None, "")
+        return Proposal(finding, await weigh(connection, finding.table), "")
     keep = preset.keep or preset.default_keep if preset else None
     for unit in (finding.unit,) if finding.unit else _UNITS:
         found = await look(

@@ -294,3 +294,13 @@ async def test_a_configured_database_is_named_in_each_sweep(
     (tmp_path / "conf.d").mkdir()
     (tmp_path / "conf.d" / "app.toml").write_text(printed.out)
     assert (await sweeperd("check", option)).code == 0
+
+
+@need("shared")
+async def test_a_table_whose_rule_is_a_condition_is_weighed(database: TestDatabase) -> None:
+    await found_in(database, ddl("river"))
+
+    printed = await sweeperd("discover", f"--dsn={database.dsn}")
+
+    assert 'preset = "river-jobs"' in printed.out
+    assert re.search(r"# about [\d,]+ rows, \d+ kB \(heap, TOAST, indexes\)", printed.out)
