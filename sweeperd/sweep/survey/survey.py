@@ -45,6 +45,7 @@ from sweeperd.sweep.survey.instants import from_micros, to_micros
 from sweeperd.sweep.survey.leaves import find_leaves
 from sweeperd.sweep.survey.other_rows import policies_read_other_rows, reads_other_rows
 from sweeperd.sweep.survey.parsed_expression import ParsedExpression
+from sweeperd.sweep.survey.preset_check import require_preset
 from sweeperd.sweep.survey.sample import SAMPLE_ROWS, Sample, sampled_percent, take_sample
 from sweeperd.sweep.survey.target import Leaf, make_target, table_of
 from sweeperd.sweep.survey.trust import TrustedPath, parse_trusted
@@ -139,6 +140,7 @@ async def survey(
         root = await catalog.read_relation(reads, oid)
         cutoff = from_micros(server.cutoff)
         columns = await catalog.read_columns(reads, oid)
+        require_preset(sweep, root, columns)
         zone_doubt = await zone_hold(connection, sweep, cutoff)
         if sweep.expression_timezone is not None:
             await connection.execute(set_zone(sweep.expression_timezone))
