@@ -34,7 +34,7 @@ class Measured:
         rows: Rows deleted.
         seconds: Wall time, connecting included.
         wal: Bytes of WAL.
-        batches: Seconds of each batch; sweeperd's only.
+        batches: Seconds of each batch, at the server where its log was read; sweeperd's only.
         note: What else should be said.
     """
 

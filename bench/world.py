@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 
+from bench.server_log import PREFIX, batch_seconds, logged
 from sweeperd.demo.server import Installation, Server
 
 # a server as an operator runs it: durable, statistics by hand so that no run meets autovacuum
@@ -16,15 +18,17 @@ SETTINGS = {
     "max_wal_size": "8GB",
     "checkpoint_timeout": "1h",
     "autovacuum": "off",
+    "log_line_prefix": PREFIX,
 }
 
 
 class World:
     """One server; databases are copied from templates, so that each peer starts alike."""
 
-    def __init__(self, settings: dict[str, str] | None = None) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        self.settings = dict(settings or {})
         found = Installation.system(15) or Installation.find()
-        self.server = Server(found, SETTINGS | (settings or {}), durable=True)
+        self.server = Server(found, SETTINGS | self.settings, durable=True)
         self._numbers = itertools.count(1)
         self._templates: dict[str, str] = {}
 
@@ -39,6 +43,19 @@ class World:
     @property
     def bin(self) -> str:
         return str(self.server.installation.bin)
+
+    @property
+    def socket(self) -> Path:
+        """The server's socket."""
+        return self.server.directory / f".s.PGSQL.{self.server.port}"
+
+    async def log_batches(self, dsn: str) -> None:
+        """Have the server log the statements in a database, for `batches`."""
+        await self.admin(logged(dsn))
+
+    def batches(self, dsn: str) -> list[float]:
+        """Return the seconds at the server of each batch in a database."""
+        return batch_seconds(self.server.log_text(), dsn)
 
     async def admin(self, query: str) -> None:
         connection = await asyncpg.connect(self.server.dsn())
@@ -59,12 +76,6 @@ class World:
             self._templates[sql] = name
         return self._templates[sql]
 
-    async def forget(self) -> None:
-        """Drop the templates; the disk is small."""
-        for name in self._templates.values():
-            await self.admin(f"DROP DATABASE {name} WITH (FORCE)")
-        self._templates.clear()
-
     @asynccontextmanager
     async def copy(self, template: str) -> AsyncIterator[str]:
         """Give a fresh copy's DSN; every page is read once, so that each peer starts warm."""
@@ -75,3 +86,14 @@ class World:
             yield self.server.dsn(name)
         finally:
             await self.admin(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def world(settings: Mapping[str, str] | None = None) -> AsyncIterator[World]:
+    """Give a server of a row's own."""
+    made = World(settings)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
