@@ -67,13 +67,13 @@ class Box:
 
     def start_postgres(self) -> None:
         self.shell(
-            "pg_createcluster 15 box -p 5432 --locale C.UTF-8 -o fsync=off"
-            " -o ssl=on -o ssl_cert_file=server.crt -o ssl_key_file=server.key -- -N >/dev/null",
+            "pg_createcluster 15 box -p 5432 --locale C.UTF-8 -- -N >/dev/null",
             "cd /var/lib/postgresql/15/box",
             "openssl req -new -x509 -nodes -subj /CN=localhost -out server.crt -keyout server.key"
             " 2>/dev/null",
             "chown postgres: server.*",
             "chmod 0600 server.key",
+            "printf 'fsync = off\\nssl = on\\n' >> postgresql.auto.conf",
             "systemctl start postgresql@15-box",
         )
         self.sql("CREATE ROLE sweeperd LOGIN", database="postgres")

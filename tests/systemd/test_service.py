@@ -164,6 +164,40 @@ async def test_a_database_that_is_down_at_the_start_is_waited_for(box: Box) -> N
     assert left(box) == 1
 
 
+async def test_a_credential_opens_tcp_with_tls_and_no_secret_is_seen(box: Box) -> None:
+    secret = "S3cret-of-this-test"
+    fill(box, 9)
+    box.sql(f"CREATE ROLE outside LOGIN PASSWORD '{secret}'; GRANT sweeperd TO outside")
+    box.shell(
+        f"printf %s {secret} > /etc/sweeperd/credentials/app",
+        "chmod 0600 /etc/sweeperd/credentials/app",
+    )
+    box.configure(
+        sweep_table("a"),
+        dsn="postgresql://outside@127.0.0.1:5432/app?sslmode=require",
+        more='password_credential = "db_app"',
+    )
+    try:
+        box.shell("systemctl start sweeperd")
+        await box.journal("EVENT=sweep_ran", until=lambda entry: entry["OUTCOME"] == "drained")
+        checked = box.shell("sweeperd check --json")
+        seen = box.shell(
+            "journalctl -u sweeperd -o export",
+            "systemctl show sweeperd",
+            "pid=$(systemctl show -P MainPID sweeperd)",
+            "tr '\\0' '\\n' < /proc/$pid/cmdline",
+            "tr '\\0' '\\n' < /proc/$pid/environ",
+            "systemctl stop sweeperd",
+            "cat /var/lib/sweeperd/state.json",
+        )
+    finally:
+        box.shell("rm -f /etc/sweeperd/credentials/app")
+        box.sql("DROP OWNED BY outside; DROP ROLE outside", database="app")
+
+    assert "role outside" in checked.stdout
+    assert secret not in seen.stdout + checked.stdout
+
+
 async def test_what_root_does_is_done_as_the_service(box: Box) -> None:
     fill(box, 4)
     box.configure(sweep_table("a"))
