@@ -8,6 +8,7 @@ from sweeperd import __version__
 from sweeperd.cli.check import check
 from sweeperd.cli.demo import demo
 from sweeperd.cli.hold import hold, release
+from sweeperd.cli.install import install, uninstall
 from sweeperd.cli.run import run
 from sweeperd.cli.sweep import sweep
 
@@ -24,5 +25,5 @@ def cli() -> None:
     """
 
 
-for command in (check, demo, hold, release, run, sweep):
+for command in (check, demo, hold, install, release, run, sweep, uninstall):
     cli.add_command(command)

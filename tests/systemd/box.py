@@ -54,9 +54,10 @@ class Box:
         assert not check or done.returncode == 0, (args, done.stdout, done.stderr)
         return done
 
-    def up(self) -> None:
+    def up(self, *more: tuple[str, str]) -> None:
+        copied = ("--copy", f"{package()}:/root/{package().name}")
+        self._run("up", *copied, *(part for option in more for part in option))
         # a machine on which nobody has installed sweeperd by hand
-        self._run("up", "--copy", f"{package()}:/root/{package().name}")
         assert self.shell("command -v sweeperd", check=False).returncode != 0
 
     def down(self) -> None:
