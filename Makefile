@@ -4,10 +4,11 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
-APT := postgresql-15 pgbouncer libsystemd-dev pkg-config gcc python3-dev python3-venv
+DEB_APT := debhelper lintian lowdown libsystemd-dev pkg-config gcc python3-dev python3-venv
+APT := postgresql-15 pgbouncer openssl $(DEB_APT)
 ENGINE_TESTS := $(addprefix tests/sweep/test_, oracle.py kill.py partitions.py predicate.py versions.py)
 .DEFAULT_GOAL := help
-.PHONY: help install test versions test-versions test-lowest check fmt bench bench-discover demo docs apt clean
+.PHONY: help install test versions test-versions test-lowest check fmt bench bench-discover demo docs deb apt apt-deb clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1\t/' | expand -t 18
@@ -67,6 +68,13 @@ demo: $(STAMP)  ## see the daemon at work on a throw-away PostgreSQL, for a minu
 
 docs: $(STAMP)  ## write docs/presets.md from the presets
 	@$(VENV)/bin/sweeperd presets --markdown >docs/presets.md
+
+deb:  ## build dist/sweeperd_*.deb for this Debian or Ubuntu (root: make apt-deb first)
+	@packaging/build-deb
+
+apt-deb:  ## install the system packages that `make deb` needs (root)
+	@dpkg -s $(DEB_APT) >/dev/null 2>&1 || { apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEB_APT); }
 
 apt:  ## install the system packages that some tests need (root)
 	@if [ "$$(id -u)" != 0 ]; then \

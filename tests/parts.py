@@ -45,6 +45,12 @@ def _missing(part: str) -> str | None:
             and Path("/lib/systemd/systemd").exists(),
             "needs root, cgroup2, systemd and the shared systemd-box",
         ),
+        "debian_build": (
+            root
+            and all(map(shutil.which, ("dpkg-buildpackage", "dh", "lintian", "lowdown")))
+            and Path("/usr/lib/postgresql/15/bin/postgres").exists(),
+            "needs root, debhelper, lintian, lowdown and PostgreSQL 15: make apt",
+        ),
         "citus": (
             root
             and (SHARED / "citus").is_dir()

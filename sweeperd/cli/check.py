@@ -19,6 +19,7 @@ from sweeperd.config.files.loading import load_config
 from sweeperd.config.files.render import render
 from sweeperd.config.files.schema import schema
 from sweeperd.config.models import Config, SweepConfig
+from sweeperd.config.values.credentials import keep_credentials
 from sweeperd.daemon.state.holds import damage_holds, read_holds
 from sweeperd.errors import (
     EXIT_FAILED,
@@ -94,6 +95,7 @@ def check(
     lines = [_configured(config), *(Line("warning", "config", one) for one in config.warnings)]
     if not offline:
         # what the daemon can read, and as whom it logs in, only its user can tell
+        keep_credentials()
         become_owner_of(config.daemon.state_dir)
         lines += _held(config)
         lines += asyncio.run(_check_all(config))

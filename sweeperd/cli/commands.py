@@ -9,6 +9,7 @@ from sweeperd.cli.check import check
 from sweeperd.cli.demo import demo
 from sweeperd.cli.discover import discover
 from sweeperd.cli.hold import hold, release
+from sweeperd.cli.install import install, uninstall
 from sweeperd.cli.presets import presets
 from sweeperd.cli.run import run
 from sweeperd.cli.sweep import sweep
@@ -26,5 +27,5 @@ def cli() -> None:
     """
 
 
-for command in (check, demo, discover, hold, presets, release, run, sweep):
+for command in (check, demo, discover, hold, install, presets, release, run, sweep, uninstall):
     cli.add_command(command)

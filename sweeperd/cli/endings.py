@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from contextlib import suppress
@@ -12,6 +13,7 @@ import click
 from sweeperd.cli.commands import cli
 from sweeperd.cli.terminal import say
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, ConfigError, SweeperdError
+from sweeperd.log.journal import PRIORITIES, is_journal
 from sweeperd.log.safe_text import one_line
 
 
@@ -40,11 +42,13 @@ def run_command() -> int:
 
 def _tell(error: SweeperdError | click.ClickException) -> None:
     """Say what a user did wrong, or what a server refused."""
+    # the priority of the journal's line form, sd-daemon(3)
+    label = f"<{PRIORITIES['error']}>" if is_journal(sys.stderr, os.environ) else ""
     if isinstance(error, ConfigError):
         for problem in error.problems:
-            say(str(problem), err=True)
+            say(str(problem), label=label, err=True)
     elif isinstance(error, SweeperdError):
-        say(f"sweeperd: {error}", err=True)
+        say(f"sweeperd: {error}", label=label, err=True)
     else:
         # it quotes the command line, which a script may have filled with anything
         error.message = one_line(error.message)  # type: ignore[misc]

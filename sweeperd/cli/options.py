@@ -19,7 +19,8 @@ config_option = click.option(
     "-c",
     "--config",
     "config_path",
-    type=click.Path(path_type=Path),
+    # a file that cannot be read is a fault of the configuration (78), not of the usage
+    type=click.Path(path_type=Path, readable=False),
     default=DEFAULT_PATH,
     show_default=True,
     envvar="SWEEPERD_CONFIG",

@@ -18,11 +18,10 @@ from sweeperd.config.files.loading import load_config
 from sweeperd.config.models import SweepConfig, default_state_dir
 from sweeperd.errors import ConfigError, SweeperdError
 from sweeperd.host.files import make_directory
-from sweeperd.host.owner import become_owner_of
+from sweeperd.host.owner import SERVICE_USER, become_owner_of
 from sweeperd.host.permissions import read_file
 
 _LARGEST: Final = 4 * 2**20
-_SERVICE_USER: Final = "sweeperd"
 # also daemon.state_dir = "..." and daemon = { state_dir = "..." }, but no comment
 _STATE_DIR_LINE: Final = re.compile(
     r"""^[^#\n]{0,200}\bstate_dir["']?[ \t]*=[ \t]*["']([^"'\n]{1,4096})["']""", re.MULTILINE
@@ -78,7 +77,7 @@ def _make(state_dir: Path) -> None:
         if make_directory(state_dir) and os.geteuid() == 0:
             # the service's user, where there is one, must be able to use it
             with suppress(KeyError):
-                user = pwd.getpwnam(_SERVICE_USER)
+                user = pwd.getpwnam(SERVICE_USER)
                 os.chown(state_dir, user.pw_uid, user.pw_gid)
     except OSError as error:
         raise SweeperdError(

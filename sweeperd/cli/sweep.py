@@ -15,6 +15,7 @@ from sweeperd.cli.output import shown
 from sweeperd.config.files.loading import load_config
 from sweeperd.config.models import Config, SweepConfig
 from sweeperd.config.order import in_order
+from sweeperd.config.values.credentials import keep_credentials
 from sweeperd.daemon.state.holds import put_in_force, read_holds
 from sweeperd.daemon.state.record import Loaded
 from sweeperd.daemon.state.store import running_pid
@@ -72,7 +73,8 @@ def sweep(
     config = load_config(config_path)
     sweeps = in_order(chosen(config, names))
     configure(config.daemon.log_level, config.daemon.log_format)
-    become_owner_of(config.daemon.state_dir)
+    keep_credentials()
+    become_owner_of(config.daemon.state_dir, make=True)
     refuse_exposed(config.daemon.state_dir)
     asked = SweepOptions(
         dry_run, max_rows, correlation_id, as_json, config.daemon.state_dir / ARCHIVES

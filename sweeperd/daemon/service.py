@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from sweeperd import __version__
 from sweeperd.config.files.loading import load_config
+from sweeperd.config.values.credentials import keep_credentials
 from sweeperd.daemon.fleet import Fleet
 from sweeperd.daemon.state.holds import holds_of, put_in_force
 from sweeperd.daemon.state.ledger import Ledger
 from sweeperd.daemon.state.store import StateStore
-from sweeperd.errors import ConfigError
+from sweeperd.errors import ConfigError, Problem
 from sweeperd.host.loop_watch import watched_loop
 from sweeperd.host.owner import become_owner_of
 from sweeperd.host.permissions import refuse_exposed
@@ -155,8 +156,13 @@ class Daemon:
     def _startup(self, stack: ExitStack) -> None:
         """Read the configuration, own the state directory, start the loops, be READY."""
         config = self._config = load_config(self._path)
+        if not config.sweeps:
+            # a daemon with nothing to do would look as if it did its work
+            message = f"no sweeps configured: edit {self._path}, see sweeperd.toml(5)"
+            raise ConfigError((Problem("", "", message),))
         configure(config.daemon.log_level, config.daemon.log_format)
-        become_owner_of(config.daemon.state_dir)
+        keep_credentials()
+        become_owner_of(config.daemon.state_dir, make=True)
         refuse_exposed(config.daemon.state_dir)
         store = StateStore(config.daemon.state_dir)
         stack.enter_context(store.locked())

@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Final
 
 from sweeperd.errors import EXIT_CONFIG, SweeperdError
+from sweeperd.host.files import make_directory
 from sweeperd.host.permissions import user_name
 
+SERVICE_USER: Final = "sweeperd"
+_STATES: Final = Path("/var/lib")
 # Packages that import parts of themselves only when they are needed.
 _LAZY_PACKAGES: Final = (
     *("sweeperd", "asyncpg", "click", "structlog", "rich", "tomli", "sdnotify", "cysystemd"),
@@ -45,14 +48,16 @@ class OwnerError(SweeperdError):
     exit_code = EXIT_CONFIG
 
 
-def become_owner_of(directory: Path) -> bool:
+def become_owner_of(directory: Path, *, make: bool = False) -> bool:
     """Become the user who owns a directory, for good, if this process is root's.
 
     It has no effect for another user, or where root owns the directory. One that does not exist
-    belongs to whoever owns the directory in which it would be made.
+    belongs to whoever owns the directory in which it would be made; below /var/lib, where only
+    root makes directories, to the service's user.
 
     Args:
         directory: Where this process is about to write.
+        make: Whether to make a missing one for the service's user.
 
     Returns:
         Whether the process is another user's now.
@@ -62,19 +67,33 @@ def become_owner_of(directory: Path) -> bool:
     """
     if os.geteuid() != 0:
         return False
-    status = _nearest(directory)
-    if status is None or status.st_uid == 0:
+    uid, gid = _owner_of(directory, make=make)
+    if uid == 0:
         return False
     _import_everything()
     try:
-        _become(status.st_uid, status.st_gid)
+        _become(uid, gid)
     except OSError as error:
         raise OwnerError(
-            f"{directory} belongs to {user_name(status.st_uid)}, and this process cannot act as "
+            f"{directory} belongs to {user_name(uid)}, and this process cannot act as "
             f"that user: {error.strerror}",
-            cure=f"run it as the user {user_name(status.st_uid)}",
+            cure=f"run it as the user {user_name(uid)}",
         ) from error
     return True
+
+
+def _owner_of(directory: Path, *, make: bool) -> tuple[int, int]:
+    """Return the user and group; those of root where the directory is root's or nobody's."""
+    status = _nearest(directory)
+    if status is not None and status.st_uid != 0:
+        return status.st_uid, status.st_gid
+    if _STATES in directory.absolute().parents and not directory.exists():
+        with suppress(KeyError, OSError):
+            user = pwd.getpwnam(SERVICE_USER)
+            if make and make_directory(directory):
+                os.chown(directory, user.pw_uid, user.pw_gid)
+            return user.pw_uid, user.pw_gid
+    return 0, 0
 
 
 def _nearest(directory: Path) -> os.stat_result | None:

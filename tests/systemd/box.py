@@ -1,4 +1,4 @@
-"""A throw-away machine with a real systemd: the unit, a virtualenv, a configuration."""
+"""A throw-away machine with a real systemd, on which the Debian package is installed."""
 
 from __future__ import annotations
 
@@ -7,41 +7,45 @@ import json
 import os
 import signal
 import subprocess
-import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sweeperd.demo.server import Server
 from tests.parts import SHARED
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
+# what a test waits for comes sooner
 DROP_IN = """
 [Service]
-ExecStart=
-ExecStart=/opt/sweeperd/bin/python -m sweeperd run
-WatchdogSec=2
+WatchdogSec=3
 RestartSec=100ms
 """
+DSN = "postgresql://sweeperd@/app?host=/run/postgresql"
 
 
-def python_outside_homes() -> str | None:
-    """Return a Python of this version that a service may run (ProtectHome= hides the others)."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for directory in ("/usr/bin", "/usr/local/bin"):
-        if Path(directory, version).exists():
-            return f"{directory}/{version}"
-    return None
+@cache
+def package() -> Path:
+    """Build the package of this tree, unless it is there already."""
+    done = subprocess.run(
+        [str(ROOT / "packaging" / "build-deb")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return ROOT / done.stdout.split()[-1]
 
 
 class Box:
-    def __init__(self, server: Server) -> None:
-        self.name = f"sweeperd-{os.getpid()}"
-        self.server = server
+    def __init__(self, name: str) -> None:
+        self.name = f"sweeperd-{name}-{os.getpid()}"
 
-    def _run(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, *args: str, check: bool = True, given: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [str(SHARED / "systemd-box"), "-n", self.name, *args],
+            input=given,
+            stdin=subprocess.DEVNULL if given is None else None,
             capture_output=True,
             text=True,
             check=False,
@@ -50,25 +54,11 @@ class Box:
         assert not check or done.returncode == 0, (args, done.stdout, done.stderr)
         return done
 
-    def up(self) -> None:
-        site = next(Path(entry) for entry in sys.path if entry.endswith("site-packages"))
-        self._run(
-            "up",
-            *("--bind", str(self.server.directory)),
-            *("--bind-ro", f"{site}:/opt/site"),
-            *("--bind-ro", f"{ROOT / 'sweeperd'}:/opt/source/sweeperd"),
-            *("--bind-ro", f"{ROOT / 'systemd'}:/opt/units"),
-        )
-        self.shell(
-            f"{python_outside_homes()} -m venv --without-pip /opt/sweeperd",
-            "printf '/opt/source\\n/opt/site\\n' "
-            "> $(echo /opt/sweeperd/lib/python*/site-packages)/box.pth",
-            "cp /opt/units/sweeperd.service /etc/systemd/system/",
-            "systemd-sysusers /opt/units/sweeperd.sysusers",
-            "mkdir -p /etc/sweeperd /etc/systemd/system/sweeperd.service.d",
-        )
-        self.write("/etc/systemd/system/sweeperd.service.d/box.conf", DROP_IN)
-        self.shell("systemctl daemon-reload")
+    def up(self, *more: tuple[str, str]) -> None:
+        copied = ("--copy", f"{package()}:/root/{package().name}")
+        self._run("up", *copied, *(part for option in more for part in option))
+        # a machine on which nobody has installed sweeperd by hand
+        assert self.shell("command -v sweeperd", check=False).returncode != 0
 
     def down(self) -> None:
         self._run("down")
@@ -76,24 +66,48 @@ class Box:
     def shell(self, *commands: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self._run("exec", "--", "sh", "-ec", "\n".join(commands), check=check)
 
-    def write(self, path: str, text: str) -> None:
-        done = subprocess.run(
-            [str(SHARED / "systemd-box"), "-n", self.name, "exec", "--", "tee", path],
-            input=text,
-            text=True,
-            capture_output=True,
-            check=False,
+    def start_postgres(self) -> None:
+        self.shell(
+            "pg_createcluster 15 box -p 5432 --locale C.UTF-8 -- -N >/dev/null",
+            "cd /var/lib/postgresql/15/box",
+            "openssl req -new -x509 -nodes -subj /CN=localhost -out server.crt -keyout server.key"
+            " 2>/dev/null",
+            "chown postgres: server.*",
+            "chmod 0600 server.key",
+            "printf 'fsync = off\\nssl = on\\n' >> postgresql.auto.conf",
+            "systemctl start postgresql@15-box",
         )
-        assert done.returncode == 0, done.stderr
+        self.sql("CREATE ROLE sweeperd LOGIN", database="postgres")
+        self.sql("CREATE DATABASE app", database="postgres")
 
-    def configure(self, sweeps: str) -> None:
-        dsn = json.dumps(self.server.dsn())
-        self.write("/etc/sweeperd/sweeperd.toml", f"[databases.app]\ndsn = {dsn}\n{sweeps}")
+    def sql(self, text: str, *, database: str = "app") -> str:
+        args = f"psql -XAtq -v ON_ERROR_STOP=1 -p 5432 -d {database}"
+        done = self._run("exec", "--", "runuser", "-u", "postgres", "--", *args.split(), given=text)
+        return done.stdout.strip()
+
+    def install(self) -> None:
+        self.shell(f"dpkg -i /root/{package().name}")
+
+    def quicken(self) -> None:
+        """Let the watchdog and a restart come within seconds."""
+        self.shell("mkdir -p /etc/systemd/system/sweeperd.service.d")
+        self.write("/etc/systemd/system/sweeperd.service.d/quick.conf", DROP_IN)
+        self.shell("systemctl daemon-reload")
+
+    def write(self, path: str, text: str) -> None:
+        """Replace a file's content; owner and mode stay."""
+        self._run("exec", "--", "tee", path, given=text)
+
+    def configure(self, *sweeps: str, dsn: str = DSN, more: str = "") -> None:
+        text = f"[databases.app]\ndsn = {json.dumps(dsn)}\n{more}\n"
+        self.write("/etc/sweeperd/sweeperd.toml", text + "\n".join(sweeps))
 
     def show(self, prop: str) -> str:
         return self.shell(f"systemctl show -P {prop} sweeperd").stdout.strip()
 
-    async def journal(self, *matches: str, until: Any = lambda _: True) -> dict[str, Any]:
+    async def journal(
+        self, *matches: str, until: Callable[[dict[str, Any]], bool] = lambda _: True
+    ) -> dict[str, Any]:
         """Follow the unit's journal from its start until an entry satisfies."""
         process = await asyncio.create_subprocess_exec(
             *(str(SHARED / "systemd-box"), "-n", self.name, "exec", "--"),

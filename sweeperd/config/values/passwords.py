@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
 
+from sweeperd.config.values.credentials import LARGEST, kept_credential
 from sweeperd.config.values.secret_places import place
 from sweeperd.host.permissions import read_file, user_name
-
-_LARGEST: Final = 65536
 
 
 def read_secret(*, file: str | None, credential: str | None, variable: str | None) -> str | None:
@@ -28,6 +26,9 @@ def read_secret(*, file: str | None, credential: str | None, variable: str | Non
         return _read("password_file", Path(file), place("password_file", file))
     if credential is not None:
         directory = os.environ.get("CREDENTIALS_DIRECTORY")
+        kept = kept_credential(credential)
+        if not directory and kept is not None:
+            return _secret("password_credential", kept, place("password_credential", credential))
         if not directory:
             raise ValueError(
                 "password_credential $CREDENTIALS_DIRECTORY is not set; run as a systemd service"
@@ -48,7 +49,7 @@ def read_secret(*, file: str | None, credential: str | None, variable: str | Non
 
 def _read(key: str, path: Path, shown: str) -> str:
     try:
-        content = read_file(path, _LARGEST)
+        content = read_file(path, LARGEST)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ValueError(
@@ -57,8 +58,12 @@ def _read(key: str, path: Path, shown: str) -> str:
         ) from None
     except ValueError:
         raise ValueError(f"{key} cannot be a file's name") from None
-    if len(content) > _LARGEST:
-        raise ValueError(f"{key} {shown} is larger than {_LARGEST} bytes: that is no password")
+    return _secret(key, content, shown)
+
+
+def _secret(key: str, content: bytes, shown: str) -> str:
+    if len(content) > LARGEST:
+        raise ValueError(f"{key} {shown} is larger than {LARGEST} bytes: that is no password")
     try:
         text = content.decode()
     except UnicodeDecodeError:
