@@ -14,7 +14,10 @@ import pytest
 from tests.cli.command import start
 from tests.daemon.process import PATIENCE, NotifySocket
 
-CONFIG = '[databases.a]\ndsn = "postgresql://u@127.0.0.1:1/d"\n'
+CONFIG = (
+    '[databases.a]\ndsn = "postgresql://u@127.0.0.1:1/d"\n'
+    '[sweeps.s]\ntable = "t"\ncolumn = "c"\nkeep = "1d"\n'
+)
 
 
 @pytest.fixture
