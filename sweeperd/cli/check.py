@@ -20,7 +20,13 @@ from sweeperd.config.files.render import render
 from sweeperd.config.files.schema import schema
 from sweeperd.config.models import Config, SweepConfig
 from sweeperd.daemon.state.holds import damage_holds, read_holds
-from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, SweeperdError
+from sweeperd.errors import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_UNAVAILABLE,
+    DatabaseUnreachableError,
+    SweeperdError,
+)
 from sweeperd.host.clock import SystemClock
 from sweeperd.host.owner import become_owner_of
 from sweeperd.log.event import counted
@@ -33,7 +39,7 @@ from sweeperd.postgres.transaction import Connection, reading
 from sweeperd.sweep.checkup import preflight
 from sweeperd.sweep.guards.told import hold_sentence
 from sweeperd.sweep.survey.dependents import Finding
-from sweeperd.sweep.survey.role import excess_rights
+from sweeperd.sweep.survey.role import excess_rights, least_role
 
 Level = Literal["ok", "warning", "error"]
 _COLOURS: Final = {"ok": "green", "warning": "yellow", "error": "red"}
@@ -61,15 +67,26 @@ class Line:
 @click.option("--offline", is_flag=True, help="Look at the files only; connect to nothing.")
 @click.option("--print", "print_merged", is_flag=True, help="Print the merged configuration.")
 @click.option("--schema", "print_schema", is_flag=True, help="Print the JSON schema, and end.")
+@click.option("--grants", is_flag=True, help="Print the role that is enough, as SQL, and end.")
 @json_option
 def check(
-    config_path: Path, *, offline: bool, print_merged: bool, print_schema: bool, as_json: bool
+    config_path: Path,
+    *,
+    offline: bool,
+    print_merged: bool,
+    print_schema: bool,
+    grants: bool,
+    as_json: bool,
 ) -> None:
     """Check the configuration, then each database and sweep; nothing is written."""
     if print_schema:
         click.echo(json.dumps(schema(), indent=2))
         return
     config = load_config(config_path)
+    if grants:
+        become_owner_of(config.daemon.state_dir)
+        asyncio.run(_print_grants(config))
+        return
     if print_merged:
         click.echo(render(config), nl=False)
         if offline:
@@ -88,6 +105,24 @@ def check(
     codes = {line.exit_code for line in lines} - {EXIT_OK}
     if codes:
         sys.exit(EXIT_UNAVAILABLE if EXIT_UNAVAILABLE in codes else EXIT_FAILED)
+
+
+async def _print_grants(config: Config) -> None:
+    """Print the least role for each database; what cannot be looked at ends the command."""
+    made: dict[int | None, str] = {}
+    for name, database_config in config.databases.items():
+        sweeps = [sweep for sweep in config.sweeps.values() if sweep.database == name]
+        if not sweeps:
+            continue
+        try:
+            async with Database(database_config).connection() as connection:
+                grants = await least_role(connection, sweeps, made)
+        except SERVER_ERRORS as error:
+            raise DatabaseUnreachableError(f"databases.{name}: {describe(error)}") from error
+        made[grants.system_identifier] = grants.role
+        click.echo(f"-- [databases.{name}]: run this in its database")
+        for statement in grants.statements:
+            click.echo(statement if statement.startswith("--") else f"{statement};")
 
 
 def _configured(config: Config) -> Line:

@@ -7,7 +7,9 @@ import click
 from sweeperd import __version__
 from sweeperd.cli.check import check
 from sweeperd.cli.demo import demo
+from sweeperd.cli.discover import discover
 from sweeperd.cli.hold import hold, release
+from sweeperd.cli.presets import presets
 from sweeperd.cli.run import run
 from sweeperd.cli.sweep import sweep
 
@@ -24,5 +26,5 @@ def cli() -> None:
     """
 
 
-for command in (check, demo, hold, release, run, sweep):
+for command in (check, demo, discover, hold, presets, release, run, sweep):
     cli.add_command(command)

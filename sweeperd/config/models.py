@@ -104,6 +104,9 @@ class SweepConfig(_Frozen):
     lock_timeout: ServerTimeout = Field(
         timedelta(milliseconds=50), description="Of a batch's first try."
     )
+    max_statement: ServerTimeout | None = Field(
+        None, description="Longest statement of a batch; by default it follows deadlock_timeout."
+    )
     archive_to: NamedText | None = Field(
         None, description='A table, or "file:NAME", that takes the rows first.'
     )

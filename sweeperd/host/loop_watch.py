@@ -68,8 +68,12 @@ class _Watch(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        told = self._blocked
+        told, looked = self._blocked, time.monotonic()
         while not self._ended.wait(self._look):
+            late = time.monotonic() - looked - self._look
+            looked = time.monotonic()
+            if late > self._look:  # this thread stood still, too: the process was stopped
+                self._turned += late
             silent = time.monotonic() - self._turned
             if silent < self._blocked:
                 told = self._blocked

@@ -10,6 +10,7 @@ from sweeperd.postgres.catalog_reads import CatalogReads, Row
 from sweeperd.postgres.names import column_readings, near, table_readings
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql.expired import quote
+from sweeperd.postgres.time_setting import milliseconds
 from sweeperd.postgres.transaction import major_version
 
 _TYPE_NAMES: Final = {
@@ -19,6 +20,7 @@ _TYPE_NAMES: Final = {
     "float8": "double precision",
     "bool": "boolean",
 }
+PARAMETER_GRANTS: Final = 15  # since which version SET on a parameter is granted
 _KINDS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 _CODE_POINT_NAMES: Final = frozenset({"c", "posix", "ucs_basic", "c.utf8", "c.utf-8", "pg_c_utf8"})
 
@@ -29,7 +31,9 @@ class Server:
 
     Attributes:
         cutoff: Its clock_timestamp(), microseconds since 2000-01-01 UTC.
-        deadlock_seconds: Its deadlock_timeout.
+        deadlock_seconds: The smallest deadlock_timeout that a client may have: the server's, or one
+            set for any role or database.
+        may_set_deadlock_timeout: Whether the role may set its own.
         shared_buffers: In blocks.
         block_size: In bytes.
         system_identifier: None when the role may not read it.
@@ -46,6 +50,7 @@ class Server:
     read_only: bool
     publishes_deletes: bool
     deadlock_seconds: float
+    may_set_deadlock_timeout: bool
     shared_buffers: int
     block_size: int
     system_identifier: int | None
@@ -147,11 +152,16 @@ async def read_server(reads: CatalogReads) -> Server:
     identifier = None
     if facts.pop("identifiable"):
         identifier = await reads.value(sql_catalog.SYSTEM_IDENTIFIER)
-    deadlock_seconds = facts.pop("deadlock_ms") / 1000
+    shortest = [milliseconds(text) or 0.0 for text in facts.pop("other_deadlock_timeouts")]
+    deadlock_seconds = min([facts.pop("deadlock_ms"), *shortest]) / 1000
+    may_set = facts.pop("may_set_deadlock_timeout")
+    if not may_set and major_version(reads.connection) >= PARAMETER_GRANTS:
+        may_set = await reads.value(sql_catalog.MAY_SET_DEADLOCK_TIMEOUT)
     return Server(
         **facts,
         version=major_version(reads.connection),
         deadlock_seconds=deadlock_seconds,
+        may_set_deadlock_timeout=may_set,
         system_identifier=identifier,
     )
 

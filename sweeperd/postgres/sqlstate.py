@@ -38,6 +38,7 @@ ROW_SECURITY_CURE = (
 _LOCK_NOT_AVAILABLE = "55P03"
 _QUERY_CANCELED = "57014"
 _INSUFFICIENT_PRIVILEGE = "42501"
+_DEADLOCK = "40P01"
 _READ_ONLY = "25006"
 
 # Classes that PostgreSQL itself raises for one row's data, and P0 for what a trigger raises.
@@ -68,6 +69,7 @@ def classify(error: BaseException) -> Fault:
 def _by_state(state: str) -> Fault:
     exact = {
         _LOCK_NOT_AVAILABLE: Fault.LOCK,
+        _DEADLOCK: Fault.LOCK,
         _QUERY_CANCELED: Fault.TIMEOUT,
         _READ_ONLY: Fault.THROTTLE,
     }

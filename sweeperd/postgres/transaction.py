@@ -61,6 +61,8 @@ class Frame:
             stopped in the middle of a batch, its locks go with the session.
         transaction_timeout_ms: Longest transaction, milliseconds, where the server (17 and newer)
             bounds it; 0 for any.
+        deadlock_timeout_ms: After which wait for a lock a deadlock is looked for, milliseconds, so
+            that this transaction is its victim; None where the role may not set it.
     """
 
     application_name: str = "sweeperd"
@@ -73,6 +75,7 @@ class Frame:
     row_security: Literal["off", "on"] = "off"
     idle_timeout_ms: int = _IDLE_TIMEOUT_MS
     transaction_timeout_ms: int = 0
+    deadlock_timeout_ms: int | None = None
 
     def begin(self, server_major: int, further: Mapping[str, str] | None = None) -> str:
         """Return BEGIN and its settings; read-only defaults are left as they are.
@@ -103,6 +106,8 @@ class Frame:
             # a timer that runs already is not set anew, but for one that was switched off
             settings.append(("transaction_timeout", "0"))
             settings.append(("transaction_timeout", str(self.transaction_timeout_ms)))
+        if self.deadlock_timeout_ms is not None:
+            settings.append(("deadlock_timeout", str(self.deadlock_timeout_ms)))
         if self.search_path is not None:
             settings.append(("search_path", _path(self.search_path)))
         if self.time_zone is not None:

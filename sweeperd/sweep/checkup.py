@@ -95,12 +95,14 @@ def _advice(sweep: SweepConfig, found: Survey, choices: list[Choice]) -> list[Fi
                 f"{leaf.relation.shown} ({column.name})",
             )
         )
-    if sweep.batch_target.total_seconds() > found.server.deadlock_seconds / 4:
+    server = found.server
+    capped = sweep.batch_target.total_seconds() > server.deadlock_seconds / 4
+    if capped and not server.may_set_deadlock_timeout and sweep.max_statement is None:
         findings.append(
             Finding(
                 "warning",
-                f"batch_target is capped by the server's deadlock_timeout "
-                f"({found.server.deadlock_seconds:g} s)",
+                f"batch_target is capped by the clients' shortest deadlock_timeout "
+                f"({server.deadlock_seconds:g} s); check --grants tells the right that frees it",
             )
         )
     return findings

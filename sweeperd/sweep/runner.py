@@ -230,16 +230,14 @@ class Runner:
 
     def _start(self, report: Report, found: Survey, options: RunOptions) -> RunContext:
         name = f"sweeperd:{report.correlation_id[:8]}:{self._sweep.name}"
-        limits = BatchLimits.of(
-            name,
-            self._sweep.lock_timeout.total_seconds(),
-            found.server.deadlock_seconds,
-        )
+        limits = BatchLimits.of(name, self._sweep, found.server)
+        if limits.skip_locked_from_start:
+            found.refuse_waits()
         frame = table_frame(self._sweep, limits.frame, search_path=found.search_path)
         row_limits = RowLimits(self._sweep, report, options.max_rows)
         waits = Waits(
             self._sweep, self._clock, self._listener, report, options.stop, row_limits,
-            hold_gate=self._gate,
+            hold_gate=self._gate, skip_locked=limits.skip_locked_from_start,
         )  # fmt: skip
         return RunContext(
             sweep=self._sweep,

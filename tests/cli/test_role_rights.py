@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,3 +123,66 @@ async def test_an_owner_is_needed_for_partitions_and_vacuum(
     [text] = await warned(database, tmp_path, role, needing, other)
     assert "owns public.u:" in text
     await database.execute(f"REASSIGN OWNED BY {role} TO postgres")
+
+
+@pytest.mark.every_server
+@pytest.mark.parametrize("table", [PLAIN, LEVELS, MANY])
+async def test_the_role_that_check_grants_prints_sweeps_with_an_archive_and_a_where(
+    database: TestDatabase, tmp_path: Path, table: str
+) -> None:
+    await database.execute(
+        table
+        + "CREATE SCHEMA a; CREATE TABLE a.old (LIKE t);"
+        + "CREATE SCHEMA b; CREATE TABLE b.keep (id int);"
+        + f"REVOKE CONNECT ON DATABASE {database.name} FROM PUBLIC"
+    )
+    keys: dict[str, Any] = {
+        "archive_to": "a.old",
+        "where": "NOT EXISTS (SELECT FROM b.keep k WHERE k.id = t.id)",
+    }
+    option = configured(tmp_path, database, sweep_table(**keys))
+    printed = await sweeperd("check", "--grants", option)
+    assert printed.code == 0, printed.err
+    name = re.search(r"CREATE ROLE (\w+)", printed.out)
+    assert name is not None
+    try:
+        await database.execute(printed.out)
+        assert await warned(database, tmp_path, name[1], sweep_table(**keys)) == []
+        option = configured(tmp_path, database, sweep_table(**keys), dsn=database.dsn_for(name[1]))
+        checked = await sweeperd("check", "--json", option)
+        lines = [line["text"] for line in json.loads(checked.out)]
+        assert not any("not guarded" in text or "privilege" in text for text in lines), lines
+        report = await sweep(database.dsn_for(name[1]), **keys)
+        assert (report.outcome, report.deleted_count) == ("drained", EXPIRED), report
+        assert await database.fetchval("SELECT count(*) FROM a.old") == EXPIRED
+    finally:
+        await database.execute(f"DROP OWNED BY {name[1]}; DROP ROLE {name[1]}")
+
+
+@pytest.mark.every_server
+async def test_the_role_that_check_grants_prints_drops_partitions_and_vacuums(
+    database: TestDatabase, tmp_path: Path
+) -> None:
+    owner = await database.role("owner")
+    await database.execute(
+        "CREATE TABLE t (id int, expires_at timestamptz) PARTITION BY RANGE (expires_at);"
+        "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM ('2020-01-01') TO ('2020-02-01');"
+        "CREATE TABLE t2 PARTITION OF t FOR VALUES FROM ('2020-02-01') TO ('2999-01-01');"
+        "INSERT INTO t VALUES (1, '2020-01-03'), (2, '2020-02-03'), (3, '2998-01-01');"
+        + "".join(f"ALTER TABLE {one} OWNER TO {owner};" for one in ("t", "t1", "t2"))
+    )
+    await database.execute(f"GRANT USAGE, CREATE ON SCHEMA public TO {owner}")
+    option = configured(tmp_path, database, sweep_table(partitions="drop", vacuum="auto"))
+    printed = await sweeperd("check", "--grants", option)
+    assert printed.code == 0, printed.err
+    name = re.search(r"CREATE ROLE (\w+)", printed.out)
+    assert name is not None
+    try:
+        await database.execute(printed.out)
+        report = await sweep(database.dsn_for(name[1]), partitions="drop", vacuum="auto")
+        assert report.outcome == "drained", report
+        assert await database.fetchval("SELECT count(*) FROM t") == 1
+        assert await database.fetchval("SELECT to_regclass('t1') IS NULL")
+    finally:
+        await database.execute(f"DROP OWNED BY {name[1]}; DROP ROLE {name[1]}")
+        await database.execute(f"REASSIGN OWNED BY {owner} TO postgres; DROP OWNED BY {owner}")

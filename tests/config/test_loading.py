@@ -81,7 +81,10 @@ def test_ten_lines_are_enough(tmp_path: Path) -> None:
         ('archive_to = "file:a/b"', '"a/b" is no name of an archive'),
         ('partitions = "drop"\nwhere = "a"', "cannot stand beside where"),
         ('batch_target = "1min"', "is longer than timeout"),
-        ('preset = "django-sessions"', "sweeps.x.preset: is not available yet"),
+        (
+            'preset = "django-session"',
+            '"django-session" is no preset; did you mean django-sessions?',
+        ),
         ("max_fraction = 2", "sweeps.x.max_fraction: 2 must be 1.0 or less"),
         ("max_jump = 1", 'sweeps.x.max_jump: 1 must be a number above 1, or "off"'),
         ("max_jump = true", 'sweeps.x.max_jump: true must be a number above 1, or "off"'),

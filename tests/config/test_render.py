@@ -77,7 +77,7 @@ def test_the_sample_with_its_comments_taken_off_is_valid_and_has_every_key(tmp_p
 
     config = load_config(path)
 
-    assert set(config.sweeps) == {"session_cleanup", "audit_log", "finished_jobs"}
+    assert set(config.sweeps) == {"session_cleanup", "audit_log", "django", "finished_jobs"}
     tables = tomli.loads(text)
     written = {key for sweep in tables["sweeps"].values() for key in sweep}
     assert written == set(keys_of(SweepConfig)) - UNAVAILABLE["sweeps"]

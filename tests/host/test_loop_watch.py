@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 from sweeperd.host.loop_watch import watched_loop
 
@@ -37,3 +41,27 @@ async def test_a_loop_that_turns_is_not_told_of_and_the_thread_ends() -> None:
 
     assert told == []
     assert threading.active_count() == threads
+
+
+async def test_a_process_that_was_stopped_is_no_blocked_loop(tmp_path: Path) -> None:
+    script = tmp_path / "watched.py"
+    script.write_text(
+        "import asyncio, sys\n"
+        "from sweeperd.host.loop_watch import watched_loop\n"
+        "async def main():\n"
+        "    with watched_loop(lambda *_: print('blocked', flush=True), look=0.05, blocked=0.4):\n"
+        "        print('watched', flush=True)\n"
+        "        await asyncio.to_thread(sys.stdin.readline)\n"
+        "asyncio.run(main())\n"
+    )
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, script, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    assert await child.stdout.readline() == b"watched\n"
+    child.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(1)  # what is tested is a span of time
+    child.send_signal(signal.SIGCONT)
+    out, _ = await child.communicate(b"\n")
+
+    assert out == b""

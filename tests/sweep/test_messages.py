@@ -90,7 +90,7 @@ async def test_a_plain_table_is_surveyed_in_twelve_messages(
     login = wire.sent.index("COMMIT") + 1
     survey = wire.sent[login:first]
     if rows > 400:  # the slices of the index are cut before the first batch
-        assert report.strategy == "index"
+        assert report.strategy == "index", (report.strategy_reason, report.plan)
         survey = survey[: len(survey) - 1 - survey[::-1].index("COMMIT", 1)]
     # an extended query is sent in two parts, for the driver waits for the first one's answer
     assert sum(2 if message.startswith("extended") else 1 for message in survey) <= 12, survey

@@ -189,3 +189,34 @@ async def test_a_statement_trigger_on_the_parent_fires(database: TestDatabase) -
 
     assert (report.outcome, report.deleted_count) == ("drained", 1000)
     assert await database.fetchval("SELECT count(*) FROM seen") >= 1
+
+
+async def test_few_expired_rows_need_few_batches_however_small_the_limit(
+    database: TestDatabase,
+) -> None:
+    """Not each row of the table is taken for an expired one."""
+    await database.execute(
+        "CREATE TABLE t (id int, expires_at timestamptz);"
+        "INSERT INTO t SELECT g, now() + CASE WHEN g % 4000 = 0 THEN -1 ELSE 1 END "
+        "* interval '1 hour' FROM generate_series(1, 200000) g; ANALYZE t"
+    )
+
+    report = await sweep(database.dsn, strategy="heap", max_batch_rows=10)
+
+    assert (report.outcome, report.deleted_count) == ("drained", 50)
+    assert report.batches < 300
+
+
+async def test_a_where_that_few_rows_satisfy_does_not_make_a_backlog_worth_slices(
+    database: TestDatabase,
+) -> None:
+    """A slice of the index reads each row whose column is past."""
+    await database.execute(
+        "CREATE TABLE t (id int, expires_at timestamptz);"
+        "INSERT INTO t SELECT g, now() - g * interval '1 s' FROM generate_series(1, 100000) g;"
+        "CREATE INDEX ON t (expires_at); ANALYZE t"
+    )
+
+    report = await sweep(database.dsn, where="id % 500 = 0")
+
+    assert (report.outcome, report.deleted_count, report.strategy) == ("drained", 200, "heap")

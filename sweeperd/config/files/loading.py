@@ -17,6 +17,13 @@ from sweeperd.config.files.rules import config_complaints, database_complaints, 
 from sweeperd.config.files.toml import KeyPath, Source, UnreadableError, dotted, read_source
 from sweeperd.config.files.trust import distrust, exposed_secrets
 from sweeperd.config.models import Config, DaemonConfig, DatabaseConfig, SweepConfig
+from sweeperd.config.presets.expand import (
+    expanded,
+    left_to_you,
+    replaced_conditions,
+    with_children_first,
+)
+from sweeperd.config.presets.preset import Preset, presets
 from sweeperd.config.values.types import NAME
 from sweeperd.config.values.wording import shown, suggestion
 from sweeperd.errors import ConfigError, Problem
@@ -25,13 +32,13 @@ DEFAULT_PATH: Final = Path("/etc/sweeperd/sweeperd.toml")
 
 # keys of the model whose engine does not exist yet
 UNAVAILABLE: Final = {
-    "sweeps": frozenset({"preset", "max_retention_lag"}),
+    "sweeps": frozenset({"max_retention_lag"}),
     "databases": frozenset({"max_replication_bytes", "health"}),
     "daemon": frozenset({"socket", "metrics_listen", "metrics_textfile"}),
 }
 _TABLES: Final = ("databases", "sweeps", "daemon", "defaults")
 # what belongs to one sweep cannot be a default
-_NO_DEFAULTS: Final = ("name", "table", "column", "condition", "before")
+_NO_DEFAULTS: Final = ("name", "table", "column", "condition", "before", "preset")
 _OWN_KEYS: Final = ("column", "keep", "unit", "column_timezone", "where")
 _MOST_PROBLEMS: Final = 100  # nobody reads more, and each costs a search for a better word
 
@@ -84,7 +91,10 @@ class _Loading:
             self._problems += distrust((*config.files, self._more), config.daemon.state_dir)
         if self._problems or config is None:
             raise ConfigError(self._told())
-        warnings = exposed_secrets(config.databases.values(), config.files)
+        warnings = [
+            *exposed_secrets(config.databases.values(), config.files),
+            *replaced_conditions(config.sweeps.values()),
+        ]
         return config.model_copy(update={"warnings": tuple(warnings)})
 
     def _told(self) -> tuple[Problem, ...]:
@@ -206,6 +216,7 @@ class _Loading:
                 self._tell_all(sweep_complaints(sweep))
         if self._problems or daemon is None:
             return None
+        sweeps = with_children_first(sweeps)
         return Config(daemon=daemon, databases=databases, sweeps=sweeps, files=files)
 
     def _defaults(self) -> dict[str, Any]:
@@ -232,7 +243,10 @@ class _Loading:
     def _sweep(
         self, name: str, values: Mapping[str, Any], defaults: dict[str, Any]
     ) -> SweepConfig | None:
-        if "condition" in values:
+        preset = self._preset(name, values)
+        if preset is not None:
+            values = expanded(preset, values)
+        if preset is not None or "condition" in values:
             defaults = {key: value for key, value in defaults.items() if key not in _OWN_KEYS}
         filled = {**defaults, **values}
         added: dict[str, Any] = {"name": name}
@@ -244,18 +258,40 @@ class _Loading:
                 hint = f"write one of {', '.join(known)}" if known else "write a [databases.NAME]"
                 self._tell(("sweeps", name, "database"), f"is required; it is missing: {hint}")
                 added["database"] = "?"
-        self._require(name, filled)
+        if "preset" in values and preset is None:
+            return None  # what it would have said is not missing
+        missing = self._require(name, filled, preset)
+        if missing and preset is not None:
+            return None  # the model would say the same again, without the preset's reason
         return self._model(SweepConfig, ("sweeps", name), filled, added)
 
-    def _require(self, name: str, values: Mapping[str, Any]) -> None:
-        if "condition" in values:
-            return
-        for key, cure in (
-            ("column", "write it, or condition"),
-            ("keep", 'write how long a row is kept after its time, "0s" or "90d"'),
-        ):
-            if key not in values:
-                self._tell(("sweeps", name, key), f"is required; it is missing: {cure}")
+    def _preset(self, name: str, values: Mapping[str, Any]) -> Preset | None:
+        """Return the preset that a sweep names, if there is one; tell a name that is none."""
+        text = values.get("preset")
+        if text is None:
+            return None
+        found = presets().get(text) if isinstance(text, str) else None
+        if found is None:
+            hint = suggestion(text, presets()) if isinstance(text, str) else "write its name"
+            self._tell(
+                ("sweeps", name, "preset"),
+                f"{shown(text)} is no preset; {hint} (sweeperd presets lists them)",
+            )
+        return found
+
+    def _require(self, name: str, values: Mapping[str, Any], preset: Preset | None) -> bool:
+        """Tell what is missing to say which rows go; return whether something is."""
+        keep = 'write how long a row is kept after its time, "0s" or "90d"'
+        cures = [("column", "write it, or condition"), ("keep", keep)]
+        if preset is not None:
+            cures = [(key, left_to_you(preset, key)) for key in preset.needs]
+        missing = False
+        for key, cure in cures:
+            if key in values or ("condition" in values and key in {"column", "keep"}):
+                continue
+            self._tell(("sweeps", name, key), f"is required; it is missing: {cure}")
+            missing = True
+        return missing
 
     def _model(
         self, model: type[ModelT], path: KeyPath, values: Mapping[str, Any], added: dict[str, Any]

@@ -15,7 +15,8 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 def schema() -> dict[str, Any]:
     """Return a schema of one file, draft 2020-12."""
     names = {"pattern": f"^{NAME.pattern}$"}
-    sweep = _table(SweepConfig, ("name",), required=("table",))
+    sweep = _table(SweepConfig, ("name",), required=())
+    sweep["anyOf"] = [{"required": ["table"]}, {"required": ["preset"]}]
     return {
         "$schema": _DIALECT,
         "title": "sweeperd.toml",
@@ -29,7 +30,9 @@ def schema() -> dict[str, Any]:
                 "additionalProperties": _table(DatabaseConfig, ("name",), required=("dsn",)),
             },
             "defaults": _table(
-                SweepConfig, ("name", "table", "column", "condition", "before"), required=()
+                SweepConfig,
+                ("name", "table", "column", "condition", "before", "preset"),
+                required=(),
             ),
             "sweeps": {
                 "type": "object",

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-# Microseconds since 2000-01-01. In recovery the functions about WAL raise.
+# Microseconds since 2000-01-01. In recovery the functions about WAL raise. What is set for our own
+# role hides the server's deadlock_timeout, which then counts as the default, or as ours if shorter.
 SERVER: Final = """
 SELECT ((extract(epoch FROM clock_timestamp()) - 946684800) * 1000000)::bigint AS cutoff,
        current_database() AS database,
@@ -15,7 +16,13 @@ SELECT ((extract(epoch FROM clock_timestamp()) - 946684800) * 1000000)::bigint A
        pg_is_in_recovery() AS in_recovery,
        EXISTS (SELECT FROM pg_publication WHERE pubdelete) AS publishes_deletes,
        current_setting('default_transaction_read_only')::bool AS read_only,
-       (SELECT setting::float8 FROM pg_settings WHERE name = 'deadlock_timeout') AS deadlock_ms,
+       (SELECT least(setting::float8,
+                     CASE WHEN source IN ('user', 'database', 'database user', 'client', 'session')
+                     THEN boot_val::float8 END)
+        FROM pg_settings WHERE name = 'deadlock_timeout') AS deadlock_ms,
+       ARRAY(SELECT split_part(one, '=', 2) FROM pg_db_role_setting, unnest(setconfig) AS one
+             WHERE starts_with(lower(one), 'deadlock_timeout=')) AS other_deadlock_timeouts,
+       current_setting('is_superuser')::bool AS may_set_deadlock_timeout,
        (SELECT setting::bigint FROM pg_settings WHERE name = 'shared_buffers') AS shared_buffers,
        current_setting('block_size')::int AS block_size,
        has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') AS identifiable,
@@ -26,6 +33,11 @@ SELECT ((extract(epoch FROM clock_timestamp()) - 946684800) * 1000000)::bigint A
        CASE WHEN NOT pg_is_in_recovery()
            THEN pg_snapshot_xmax(pg_current_snapshot())::text::bigint END AS next_xid
 """
+
+# on 15 and newer
+MAY_SET_DEADLOCK_TIMEOUT: Final = (
+    "SELECT has_parameter_privilege('deadlock_timeout', 'SET') AS granted"
+)
 
 SYSTEM_IDENTIFIER: Final = "SELECT system_identifier FROM pg_control_system()"
 
@@ -196,6 +208,11 @@ SELECT r.rolname AS name, r.rolsuper AS superuser, r.rolbypassrls AS bypasses_ro
        (SELECT array_agg(p.rolname::text) FROM pg_roles p
         WHERE starts_with(p.rolname::text, 'sweeperd')) AS taken
 FROM pg_roles r WHERE r.rolname = current_user
+"""
+
+OWNERS: Final = """
+SELECT c.oid::bigint AS oid, r.rolname AS name, r.rolsuper AS superuser
+FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = ANY ($1::bigint[]::oid[])
 """
 
 # Whether one of these tables has row security, whoever it applies to.

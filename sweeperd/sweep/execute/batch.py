@@ -9,6 +9,8 @@ from typing import Final, Protocol
 
 import asyncpg
 
+from sweeperd.config.models import SweepConfig
+from sweeperd.postgres.catalog import Server
 from sweeperd.postgres.proof import Proof, read_proof
 from sweeperd.postgres.sql import batch as sql
 from sweeperd.postgres.sql.rows import Table
@@ -23,9 +25,17 @@ from sweeperd.postgres.transaction import (
 from sweeperd.sweep.execute.loop_lag import LoopLag
 from sweeperd.sweep.survey.identity import Identity
 
-# A batch's statements stay below half of deadlock_timeout, so that a client deadlocked with us
-# finds its lock free before its own check makes it the victim.
+# Without the right to set our own deadlock_timeout, a batch's statements stay below half of the
+# clients', so that a client deadlocked with us finds its lock free before its own check makes it
+# the victim. With it our check comes first, but is made once in a wait: a wait stays below, too.
 _DEADLOCK_SHARE: Final = 0.375
+_LONGEST_STATEMENT: Final = 0.499  # seconds
+_OWN_DEADLOCK_TIMEOUT_MS: Final = 1
+_FREE_STATEMENT: Final = 10  # times batch_target
+# Below these a wait for rows is not safe: what a timer takes is no longer small.
+_LEAST_DEADLOCK_SECONDS: Final = 0.04
+_LEAST_DEADLOCK_SECONDS_WITH_OURS: Final = 0.01
+_LEAST_SHARED_STATEMENT_MS: Final = 15  # of what waits for no row from the start
 _LEAST_STATEMENT_MS: Final = 5
 # If this process is stopped between two messages, the locks go after this time.
 _IDLE_MS: Final = 1_000
@@ -108,23 +118,38 @@ class BatchLimits:
 
     Attributes:
         frame: What the transaction sets.
+        skip_locked_from_start: Whether no row is ever waited for, since clients look for deadlocks
+            too soon.
     """
 
     frame: Frame
+    skip_locked_from_start: bool = False
 
     @classmethod
-    def of(cls, application_name: str, lock_timeout: float, deadlock_seconds: float) -> BatchLimits:
-        """Derive the limits from the server's deadlock_timeout, seconds."""
-        statement = max(int(deadlock_seconds * _DEADLOCK_SHARE * 1000), _LEAST_STATEMENT_MS)
-        lock = max(min(int(lock_timeout * 1000), statement), 1)
+    def of(cls, application_name: str, sweep: SweepConfig, server: Server) -> BatchLimits:
+        """Derive the limits from the clients' deadlock_timeout and our right to set ours."""
+        clients = server.deadlock_seconds
+        least = _LEAST_DEADLOCK_SECONDS
+        wait = min(clients * _DEADLOCK_SHARE, _LONGEST_STATEMENT)
+        longest = max(wait, _LEAST_SHARED_STATEMENT_MS / 1000)
+        if server.may_set_deadlock_timeout:
+            least = _LEAST_DEADLOCK_SECONDS_WITH_OURS
+            longest = sweep.batch_target.total_seconds() * _FREE_STATEMENT
+        if sweep.max_statement is not None:
+            longest = sweep.max_statement.total_seconds()
+        statement = max(int(longest * 1000), _LEAST_STATEMENT_MS)
+        lock = max(min(int(min(sweep.lock_timeout.total_seconds(), wait) * 1000), statement), 1)
         frame = Frame(
             application_name,
             lock,
             statement,
             idle_timeout_ms=_IDLE_MS,
             transaction_timeout_ms=statement + _IDLE_MS,
+            deadlock_timeout_ms=_OWN_DEADLOCK_TIMEOUT_MS
+            if server.may_set_deadlock_timeout
+            else None,
         )
-        return cls(frame)
+        return cls(frame, skip_locked_from_start=clients < least)
 
     @property
     def statement_seconds(self) -> float:

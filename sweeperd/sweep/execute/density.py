@@ -22,7 +22,8 @@ class Density:
     of few expired rows takes few batches even when each may delete but ten.
 
     Args:
-        statistics: Rows per unit, expired or not, as statistics tell; 0 when they do not.
+        statistics: Expired rows per unit at most, as statistics and a sample tell; 0 when they do
+            not.
     """
 
     def __init__(self, statistics: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from sweeperd.log.run_events import StrategyChanged
 from sweeperd.sweep.execute.context import RunContext
@@ -88,4 +89,4 @@ class Pool:
         run, leaf = self._run, choice.leaf
         run.report.plan.append(LeafPlan(leaf.relation.shown, switch.strategy, switch.reason))
         run.listener(StrategyChanged(run.sweep.name, switch.strategy, switch.reason))
-        self._add([Choice(leaf, switch.strategy, switch.reason, None)])
+        self._add([replace(choice, strategy=switch.strategy, reason=switch.reason, expected=None)])

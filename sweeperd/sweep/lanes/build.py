@@ -16,7 +16,7 @@ from sweeperd.sweep.lanes.lane import Lane
 from sweeperd.sweep.outcome.memory import Cursor
 from sweeperd.sweep.plan.strategy import Choice, read_budget
 from sweeperd.sweep.survey.identity import Identity
-from sweeperd.sweep.survey.target import TINY_BLOCKS, Leaf
+from sweeperd.sweep.survey.target import TINY_BLOCKS
 
 # Leaves below this size (32 MB) share batches; larger ones are worth lanes of their own.
 _CHAINED_BLOCKS: Final = 4_096
@@ -49,26 +49,26 @@ def lanes(
             # lanes side by side would each decide again
             heap = choice if parts == 1 else replace(choice, expected=None)
             made += [
-                (heap, _heap_lane(choice.leaf, server, identity, saved, (number, parts)))
+                (heap, _heap_lane(choice, server, identity, saved, (number, parts)))
                 for number in range(parts)
             ]
     for number in range(sweep.workers if chained else 0):
         mine = chained[number :: sweep.workers]
         name = f"leaves:heap:{number}/{sweep.workers}"
         if mine:
-            links = [_heap_lane(choice.leaf, server, identity, {}, (0, 1)) for choice in mine]
+            links = [_heap_lane(choice, server, identity, {}, (0, 1)) for choice in mine]
             made.append((replace(mine[0], expected=None), ChainLane(name, links, saved.get(name))))
     return made
 
 
 def _heap_lane(
-    leaf: Leaf,
+    choice: Choice,
     server: Server,
     identity: Identity,
     saved: Mapping[str, Cursor],
     part: tuple[int, int],
 ) -> HeapLane:
-    number, parts = part
+    (number, parts), leaf = part, choice.leaf
     name = f"{leaf.relation.oid}:heap {identity.heap_file(leaf.relation)}:{number}/{parts}"
     known = leaf.relation
     return HeapLane(
@@ -76,7 +76,9 @@ def _heap_lane(
         leaf.target,
         block_range(leaf.blocks, number, parts),
         block_size=server.block_size,
-        rows_per_block=max(known.tuples, 0.0) / known.pages if known.pages else 0.0,
+        expired_per_block=max(known.tuples, 0.0) / known.pages * choice.most_expired
+        if known.pages
+        else 0.0,
         read_budget=read_budget(leaf, server),
         cursor=saved.get(name),
     )

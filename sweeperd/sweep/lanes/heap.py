@@ -33,7 +33,7 @@ class HeapLane:
         blocks: First block and end block (exclusive), fixed when the run begins: blocks that
             are appended meanwhile belong to the next run.
         block_size: Of the server, bytes.
-        rows_per_block: As statistics tell; 0 when they do not.
+        expired_per_block: At most, as far as statistics and a sample tell; 0 when they do not.
         read_budget: Blocks per second while they yield little; None for any.
         cursor: Saved cursor of an earlier run.
     """
@@ -49,7 +49,7 @@ class HeapLane:
         blocks: tuple[int, int],
         *,
         block_size: int,
-        rows_per_block: float = 0.0,
+        expired_per_block: float = 0.0,
         read_budget: float | None = None,
         cursor: Cursor | None = None,
     ) -> None:
@@ -58,7 +58,7 @@ class HeapLane:
         self.read_budget = read_budget
         self.units_per_block = pointers_per_page(block_size)
         self.blocks = Blocks(*blocks, self.units_per_block)
-        self.density = rows_per_block / self.units_per_block
+        self.density = expired_per_block / self.units_per_block
         self.first_size = _FIRST_BLOCKS * self.units_per_block
         self.largest_size = pointers_of([self.blocks])
         self.position: Tid = self.blocks.resumed(cursor)

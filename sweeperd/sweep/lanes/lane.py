@@ -63,7 +63,7 @@ class Lane(Protocol):
     units_per_block: int  # 0 where units are no places
     read_budget: float | None  # blocks per second while it yields little
     least_joined: int  # rest of a batch, in units, for which the next slice may join it
-    density: float  # rows per unit, as far as statistics tell; 0 when they do not
+    density: float  # expired rows per unit at most, as far as is known; 0 when it is not
     position: Any  # behind the last slice whose COMMIT was answered
 
     @property

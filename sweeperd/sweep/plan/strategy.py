@@ -16,6 +16,9 @@ from sweeperd.sweep.survey.target import TINY_BLOCKS, Leaf
 
 _CACHE_SHARE: Final = 0.25
 _ROUND_SECONDS: Final = 8.0
+# Expired rows lie close together: a sample of blocks meets more of them, or fewer, by chance.
+_SPREAD: Final = 2.0
+_UNSEEN: Final = 3.0  # none seen among n is as likely as one in 20 if 3 / n are expired
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,14 @@ class Choice:
         reason: Why, as a sentence.
         expected: Expired rows that statistics tell of; None when nobody asked them, so that
             there is nothing to look at twice.
+        most_expired: Share of the rows that may be expired, as far as the sample tells.
     """
 
     leaf: Leaf
     strategy: str
     reason: str
     expected: float | None
+    most_expired: float = 1.0
 
     @property
     def second_look(self) -> SecondLook | None:
@@ -97,14 +102,16 @@ def _by_condition(sweep: SweepConfig, leaf: Leaf) -> Choice:
 
 def _weigh(leaf: Leaf, index: Index, expired: float) -> Choice:
     worth = leaf.blocks * ROWS_PER_BLOCK_WORTH
+    # with ``where`` the rows that go are not those that are read
+    expected = expired if leaf.target.where is None else None
     if expired <= worth:
         reason = (
             f"about {expired:.0f} rows are expired, few for {leaf.blocks} blocks; "
             f"index {index.name} finds them"
         )
-        return Choice(leaf, "index", reason, expired)
+        return Choice(leaf, "index", reason, expected)
     reason = f"about {expired:.0f} rows are expired in {leaf.blocks} blocks, a backlog"
-    return Choice(leaf, "heap", reason, expired)
+    return Choice(leaf, "heap", reason, expected)
 
 
 def _create_index(relation: Relation, column: Column) -> str:
@@ -138,4 +145,11 @@ def with_read_budget(choice: Choice, server: Server) -> Choice:
 def plan(sweep: SweepConfig, found: Survey) -> list[Choice]:
     """Choose the strategy of each leaf."""
     chosen = [choose(sweep, leaf, found.column, found.estimates) for leaf in found.leaves]
-    return [with_read_budget(choice, found.server) for choice in chosen]
+    most = _most_expired(found)
+    return [replace(with_read_budget(one, found.server), most_expired=most) for one in chosen]
+
+
+def _most_expired(found: Survey) -> float:
+    """Return a share of expired rows that a sample like this one hardly comes of more than."""
+    expired = found.expired.share * found.sampled
+    return min((expired * _SPREAD + _UNSEEN) / max(found.sampled, 1), 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sweeperd.config.models import SweepConfig
@@ -56,8 +57,10 @@ async def expired_estimates(
 async def estimate(connection: Connection, target: Target) -> Estimates:
     """Return how many expired rows the planner expects; it is asked once for all leaves.
 
-    A leaf that it leaves out, for its bounds or constraints, has none.
+    A leaf that it leaves out, for its bounds or constraints, has none. ``where`` is left out: a
+    slice of the index reads each row whose column is past, whatever ``where`` says of it.
     """
+    target = replace(target, where=None)
     plan = json.loads(await fetchval(connection, sql.estimate(target)))
     return {
         (node["Schema"], node["Relation Name"]): float(node["Plan Rows"])

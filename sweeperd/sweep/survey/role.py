@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
 from sweeperd.config.models import SweepConfig
+from sweeperd.config.values.sql_expression import cut_at_cutoff
 from sweeperd.errors import SweepError
 from sweeperd.postgres import catalog
-from sweeperd.postgres.catalog import Relation, quote_if_needed
-from sweeperd.postgres.catalog_reads import CatalogReads
+from sweeperd.postgres.catalog import PARAMETER_GRANTS, Relation, Server, quote_if_needed
+from sweeperd.postgres.catalog_reads import CatalogReads, Row
 from sweeperd.postgres.sql import catalog as sql_catalog
+from sweeperd.postgres.sql.expired import quote
 from sweeperd.postgres.sql.literals import quote_literal
 from sweeperd.postgres.transaction import Connection, reading
+from sweeperd.sweep.survey.frame import table_frame
+from sweeperd.sweep.survey.target import table_of
+from sweeperd.sweep.survey.trust import parse_trusted
 
 # what each attribute of pg_roles is called
 _ATTRIBUTES: Final = {
@@ -24,6 +29,7 @@ _ATTRIBUTES: Final = {
     "replicates": "has REPLICATION",
 }
 _MOST_NAMED: Final = 5
+_MAINTAIN_SINCE: Final = 17
 
 
 @dataclass(frozen=True)
@@ -34,11 +40,13 @@ class _Swept:
         table: The table.
         parts: The table and all that lies below it.
         needs_owner: Whether a sweep detaches, drops or vacuums.
+        detaches: Whether one detaches or drops, which only an owner may.
     """
 
     table: Relation
     parts: tuple[Relation, ...]
     needs_owner: bool
+    detaches: bool = False
 
 
 async def excess_rights(connection: Connection, sweeps: list[SweepConfig]) -> str | None:
@@ -72,10 +80,85 @@ async def excess_rights(connection: Connection, sweeps: list[SweepConfig]) -> st
     if not found:
         return None
     least = _LeastRole(_free_name(role["taken"] or ()), bypasses=bool(bypass))
+    made = "; ".join(least.statements(tables, archives))
     return (
         f"role {quote_if_needed(role['name'])} {', '.join(found)}: the triggers of every swept "
-        f"table run with these rights; a role with less is enough: {least.sql(tables, archives)}"
+        f"table run with these rights; a role with less is enough: {made}"
     )
+
+
+@dataclass(frozen=True)
+class Grants:
+    """The role with the least rights for some sweeps, as SQL.
+
+    Attributes:
+        role: Its name.
+        system_identifier: Of the server; None where it could not be read.
+        statements: To be run in the sweeps' database by who may grant these rights, in order; a
+            comment where a right has to be arranged by hand.
+    """
+
+    role: str
+    system_identifier: int | None
+    statements: tuple[str, ...]
+
+
+async def least_role(
+    connection: Connection, sweeps: list[SweepConfig], known: dict[int | None, str]
+) -> Grants:
+    """Return the role with the least rights for these sweeps.
+
+    Args:
+        connection: Outside a transaction.
+        sweeps: Those on this database.
+        known: The roles that are made already, by the server's system identifier.
+
+    Raises:
+        SweepError: A sweep's where or condition is refused.
+    """
+    async with reading(connection):
+        reads = CatalogReads(connection)
+        server = await catalog.read_server(reads)
+        role = await reads.row(sql_catalog.ROLE)
+        tables = await _tables(reads, sweeps)
+        archives = await _archives(reads, sweeps)
+        oids = [part.oid for one in tables for part in one.parts]
+        secured = await reads.value(sql_catalog.ROW_SECURED, oids)
+        owners = {row["oid"]: row for row in await reads.rows(sql_catalog.OWNERS, oids)}
+    made = known.get(server.system_identifier)
+    bypass = bool(secured) and not all(sweep.row_security == "obey" for sweep in sweeps)
+    least = _LeastRole(made or _free_name(role["taken"] or ()), bypasses=bypass)
+    statements = least.statements(tables, archives)
+    if made is not None:
+        statements[:1] = [f"ALTER ROLE {made} BYPASSRLS"] if bypass else []
+    read = await _read_by_text(connection, sweeps)
+    statements += least.reads([one for one in read if one.oid not in oids])
+    statements += least.of_server(server)
+    statements += least.of_owners(tables, owners, server.version)
+    return Grants(least.name, server.system_identifier, tuple(statements))
+
+
+async def _read_by_text(connection: Connection, sweeps: Iterable[SweepConfig]) -> list[Relation]:
+    """Return what where and condition read."""
+    found: dict[int, Relation] = {}
+    for sweep in sweeps:
+        text = sweep.condition or sweep.where
+        if text is None:
+            continue
+        async with reading(connection, table_frame(sweep)):
+            reads = CatalogReads(connection)
+            try:
+                root = await catalog.find_table(reads, sweep.table)
+            except SweepError:  # told with the sweep
+                continue
+            table = table_of(root, root, whole=root.kind == "p")
+            pieces = cut_at_cutoff(text) if sweep.condition else (text,)
+            parsed, _ = await parse_trusted(connection, root, table, pieces)
+        async with reading(connection):
+            reads = CatalogReads(connection)
+            for oid in sorted(parsed.relations):
+                found[oid] = await catalog.read_relation(reads, oid)
+    return [one for one in found.values() if one.schema != "pg_catalog"]
 
 
 async def _tables(reads: CatalogReads, sweeps: Iterable[SweepConfig]) -> list[_Swept]:
@@ -86,10 +169,12 @@ async def _tables(reads: CatalogReads, sweeps: Iterable[SweepConfig]) -> list[_S
         except SweepError:  # told with the sweep
             continue
         needs_owner = sweep.partitions != "delete" or sweep.vacuum == "auto"
+        detaches = sweep.partitions != "delete"
         if table.oid in found:
             needs_owner = needs_owner or found[table.oid].needs_owner
+            detaches = detaches or found[table.oid].detaches
         below = await catalog.read_partitions(reads, table.oid) if table.kind == "p" else []
-        found[table.oid] = _Swept(table, (table, *below), needs_owner)
+        found[table.oid] = _Swept(table, (table, *below), needs_owner, detaches)
     return list(found.values())
 
 
@@ -127,21 +212,57 @@ class _LeastRole:
     name: str
     bypasses: bool
 
-    def sql(self, tables: list[_Swept], archives: list[Relation]) -> str:
-        """Return the statements that make it."""
+    def of_server(self, server: Server) -> list[str]:
+        """Return what it may do on the server."""
+        return [
+            f"GRANT CONNECT ON DATABASE {quote_if_needed(server.database)} TO {self.name}",
+            f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO {self.name}",
+            *(
+                [f"GRANT SET ON PARAMETER deadlock_timeout TO {self.name}"]
+                if server.version >= PARAMETER_GRANTS
+                else []
+            ),
+        ]
+
+    def reads(self, relations: list[Relation]) -> list[str]:
+        """Return what where and condition need."""
+        schemas = dict.fromkeys(quote_if_needed(one.schema) for one in relations)
+        return [
+            *(f"GRANT USAGE ON SCHEMA {schema} TO {self.name}" for schema in schemas),
+            *(f"GRANT SELECT ON {one.shown} TO {self.name}" for one in relations),
+        ]
+
+    def of_owners(
+        self, tables: list[_Swept], owners: Mapping[int, Row], server_major: int
+    ) -> list[str]:
+        """Return what detaching, dropping and VACUUM need."""
+        wanted: dict[str, None] = {}
+        for one in tables:
+            if one.needs_owner and not one.detaches and server_major >= _MAINTAIN_SINCE:
+                names = ", ".join(part.shown for part in one.parts)
+                wanted[f"GRANT MAINTAIN ON {names} TO {self.name}"] = None
+            elif one.needs_owner:
+                for part in one.parts:
+                    owner = owners[part.oid]
+                    if owner["superuser"]:
+                        wanted[
+                            f"-- partitions or vacuum need the owner of {part.shown}, which is a "
+                            "superuser: give it one that is none, and grant that one"
+                        ] = None
+                    else:
+                        wanted[f"GRANT {quote(owner['name'])} TO {self.name}"] = None
+        return list(wanted)
+
+    def statements(self, tables: list[_Swept], archives: list[Relation]) -> list[str]:
+        """Return what makes it and lets it sweep."""
         every = [*(one.table for one in tables), *archives]
         schemas = dict.fromkeys(quote_if_needed(table.schema) for table in every)
-        return "; ".join(
-            [
-                f"CREATE ROLE {self.name} LOGIN{' BYPASSRLS' if self.bypasses else ''}",
-                *(f"GRANT USAGE ON SCHEMA {schema} TO {self.name}" for schema in schemas),
-                *(self._grant(one) for one in tables),
-                *(
-                    f"GRANT SELECT, INSERT ON {archive.shown} TO {self.name}"
-                    for archive in archives
-                ),
-            ]
-        )
+        return [
+            f"CREATE ROLE {self.name} LOGIN{' BYPASSRLS' if self.bypasses else ''}",
+            *(f"GRANT USAGE ON SCHEMA {schema} TO {self.name}" for schema in schemas),
+            *(self._grant(one) for one in tables),
+            *(f"GRANT SELECT, INSERT ON {archive.shown} TO {self.name}" for archive in archives),
+        ]
 
     def _grant(self, one: _Swept) -> str:
         """Return the GRANT; one on a partitioned table does not reach its partitions."""

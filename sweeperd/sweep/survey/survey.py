@@ -11,7 +11,13 @@ from sweeperd.config.values.sql_expression import cut_at_cutoff
 from sweeperd.errors import SweepError
 from sweeperd.host.clock import Clock
 from sweeperd.postgres import catalog
-from sweeperd.postgres.catalog import Column, Relation, Server
+from sweeperd.postgres.catalog import (
+    PARAMETER_GRANTS,
+    Column,
+    Relation,
+    Server,
+    quote_if_needed,
+)
 from sweeperd.postgres.catalog_reads import CatalogReads, Question
 from sweeperd.postgres.names import column_readings
 from sweeperd.postgres.sql import catalog as sql_catalog
@@ -22,6 +28,7 @@ from sweeperd.postgres.sql.zones import set_zone
 from sweeperd.postgres.transaction import (
     Connection,
     fetchval,
+    major_version,
     reading,
     set_search_path,
 )
@@ -38,6 +45,7 @@ from sweeperd.sweep.survey.instants import from_micros, to_micros
 from sweeperd.sweep.survey.leaves import find_leaves
 from sweeperd.sweep.survey.other_rows import policies_read_other_rows, reads_other_rows
 from sweeperd.sweep.survey.parsed_expression import ParsedExpression
+from sweeperd.sweep.survey.preset_check import require_preset
 from sweeperd.sweep.survey.sample import SAMPLE_ROWS, Sample, sampled_percent, take_sample
 from sweeperd.sweep.survey.target import Leaf, make_target, table_of
 from sweeperd.sweep.survey.trust import TrustedPath, parse_trusted
@@ -89,6 +97,27 @@ class Survey:
         """Whether this role may lock rows (SELECT ... FOR UPDATE needs UPDATE)."""
         return all(leaf.lockable for leaf in self.leaves)
 
+    def refuse_waits(self) -> None:
+        """Refuse tables whose locked rows cannot be skipped: a wait could cost a client its work.
+
+        Raises:
+            SweepError: With what lets rows be skipped, or waited for.
+        """
+        closed = next((one for one in self.leaves if not (one.lockable and one.one_heap)), None)
+        if closed is None:
+            return
+        milliseconds = self.server.deadlock_seconds * 1000
+        cure = f"GRANT SET ON PARAMETER deadlock_timeout TO {quote_if_needed(self.server.role)}"
+        if self.server.may_set_deadlock_timeout or self.server.version < PARAMETER_GRANTS:
+            cure = "a longer deadlock_timeout for all clients"
+        if not closed.lockable:
+            cure = f"{closed.relation.grant('UPDATE')}, or {cure}"
+        raise SweepError(
+            f"clients look for deadlocks after {milliseconds:g} ms (deadlock_timeout), and rows of "
+            f"{closed.relation.shown} that they lock cannot be skipped",
+            cure=cure,
+        )
+
 
 async def survey(
     connection: Connection, sweep: SweepConfig, database: DatabaseConfig, clock: Clock
@@ -111,6 +140,7 @@ async def survey(
         root = await catalog.read_relation(reads, oid)
         cutoff = from_micros(server.cutoff)
         columns = await catalog.read_columns(reads, oid)
+        require_preset(sweep, root, columns)
         zone_doubt = await zone_hold(connection, sweep, cutoff)
         if sweep.expression_timezone is not None:
             await connection.execute(set_zone(sweep.expression_timezone))
@@ -236,6 +266,8 @@ async def _questions(reads: CatalogReads, sweep: SweepConfig, oid: int) -> list[
     ]
     names = column_readings(sweep.column) if sweep.column is not None else []
     asked += [(sql_catalog.INDEXES, ([oid], name)) for name in names]
+    if major_version(reads.connection) >= PARAMETER_GRANTS:
+        asked.append((sql_catalog.MAY_SET_DEADLOCK_TIMEOUT, ()))
     if (await reads.row(sql_catalog.SERVER))["identifiable"]:
         asked.append((sql_catalog.SYSTEM_IDENTIFIER, ()))
     return asked

@@ -1,0 +1,1 @@
+"""How well `discover` tells what expires: real stores, and applications without any."""

@@ -1,0 +1,1 @@
+"""Tables of known applications: one TOML file a project, and what reads them."""

@@ -1,0 +1,1 @@
+"""`discover`: which tables of a database expire, told without touching them."""

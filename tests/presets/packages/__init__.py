@@ -1,0 +1,1 @@
+"""Programs of the applications themselves; they run in a venv of their own."""
