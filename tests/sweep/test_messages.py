@@ -79,7 +79,7 @@ async def test_a_plain_table_is_surveyed_in_twelve_messages(
     """A larger one has a choice between its index and block ranges, which the planner is asked."""
     await database.execute(
         "CREATE TABLE t (id int PRIMARY KEY, expires_at timestamptz);"
-        f"INSERT INTO t SELECT g, now() + (g - {rows} / 100) * interval '1 minute' "
+        f"INSERT INTO t SELECT g, now() + (g - {rows} / 500) * interval '1 minute' "
         f"FROM generate_series(1, {rows}) g; CREATE INDEX ON t (expires_at); ANALYZE t"
     )
     async with Wire(socket(database)) as wire:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from sweeperd.log.run_events import StrategyChanged, Waiting
+from sweeperd.sweep.lanes.heap import pointers_per_page
 from sweeperd.sweep.outcome.memory import SweepMemory
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
@@ -71,8 +72,9 @@ async def test_a_backlog_that_is_none_changes_to_the_index(database: TestDatabas
     await fill(database, "-1", "(CASE WHEN g > 59990 THEN -1 ELSE 1 END)")
     heard = Heard()
 
-    # batches so small that the first ones leave most of the table to decide about
-    report = await sweep(database.dsn, heard=heard, batch_target=timedelta(milliseconds=1))
+    # a first batch that tells enough, and leaves most of the table to decide about
+    learned = SweepMemory(batch_sizes={"heap": 300 * pointers_per_page(8192)})
+    report = await sweep(database.dsn, heard=heard, memory=learned, max_batch_rows=100_000)
 
     assert (report.strategy, report.deleted_count) == ("heap+index", 10)
     assert heard.of(StrategyChanged)[0].strategy == "index"
