@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -147,6 +148,8 @@ class Driver:
             return model(self.values, low, step, count)
 
         monkeypatch.setattr("sweeperd.sweep.lanes.index.read_bounds", read)
+        # of a table that is swept as a whole they are read one by one
+        monkeypatch.setattr("sweeperd.sweep.lanes.index.read_next_bound", partial(read, count=1))
 
     async def piece(self, lane: IndexLane, size: int, rows: int) -> Piece | None:
         """Ask as a worker does; the answer is within the pace's steering."""
