@@ -14,7 +14,7 @@ _MILLISECONDS: Final = {
     "d": 86_400_000.0,
     "": 1.0,
 }
-_TIME: Final = re.compile(r"\s*\+?(\d+\.?\d*|\.\d+)\s*(us|ms|s|min|h|d|)\s*", re.ASCII)
+_TIME: Final = re.compile(r"\s*\+?(\d++(?:\.\d*+)?|\.\d++)\s*+(us|ms|s|min|h|d|)\s*+", re.ASCII)
 _OCTAL: Final = re.compile(r"\s*\+?0\d", re.ASCII)
 
 
