@@ -10,6 +10,7 @@ from typing import Any, Final
 import asyncpg
 
 from sweeperd.errors import SweepError
+from sweeperd.postgres.copy_out import copied
 from sweeperd.postgres.sql.literals import Literals
 from sweeperd.postgres.transaction import Connection
 
@@ -47,7 +48,13 @@ class CatalogReads:
             f"(SELECT pg_catalog.jsonb_agg(pg_catalog.to_jsonb(q)) FROM ({text}) AS q)"
             for text in texts
         )
-        answer = await _copied(self.connection, f"SELECT pg_catalog.jsonb_build_array({rows})")
+        answer = await copied(
+            self.connection,
+            f"SELECT pg_catalog.jsonb_build_array({rows})",
+            form="csv",
+            delimiter=_DELIMITER,
+            quote=_QUOTE,
+        )
         for text, found in zip(texts, json.loads(answer), strict=True):
             self._known[text] = found or []
 
@@ -89,16 +96,3 @@ def _literal(value: Argument) -> str:
         return Literals().add(value, "text")
     kind = "bigint[]" if value and isinstance(value[0], int) else "text[]"
     return Literals().add(list(value), kind)
-
-
-async def _copied(connection: Connection, query: str) -> bytes:
-    """Return the one field of a query's one row."""
-    said = bytearray()
-
-    async def take(data: bytes) -> None:
-        said.extend(data)
-
-    await connection.copy_from_query(
-        query, output=take, format="csv", delimiter=_DELIMITER, quote=_QUOTE
-    )
-    return bytes(said)

@@ -7,6 +7,8 @@ from typing import Final
 
 import asyncpg
 
+from sweeperd.postgres.copy_out import copied
+
 _COUNTS: Final = 7  # columns before those of a table
 _NULL: Final = "\\N"  # COPY's text format
 
@@ -75,15 +77,9 @@ async def read_proof(connection: asyncpg.Connection, query: str) -> Proof:
         connection: In a transaction whose settings say what to look at.
         query: Of ``sql.batch``.
     """
-    said = bytearray()
-
-    async def take(data: bytes) -> None:
-        said.extend(data)
-
-    await connection.copy_from_query(query, output=take)
     rows = [
         [None if field == _NULL else field for field in line.split("\t")]
-        for line in said.decode().splitlines()
+        for line in (await copied(connection, query)).decode().splitlines()
     ]
     xid, started, stats_reset, deleted, skipped, kept, stayed = rows[0][:_COUNTS]
     return Proof(

@@ -147,12 +147,6 @@ async def fetchval(connection: Connection, statement: Statement) -> Any:  # noqa
     return await connection.fetchval(statement.text, *statement.args)
 
 
-async def execute(connection: Connection, statement: Statement) -> int:
-    """Run a statement and return the number of rows its command tag tells."""
-    tag: str = await connection.execute(statement.text, *statement.args)
-    return int(tag.rpartition(" ")[2])
-
-
 @asynccontextmanager
 async def reading(connection: Connection, frame: Frame | None = None) -> AsyncIterator[None]:
     """Frame catalogue and statistics reads: one short transaction, which may only read.
@@ -166,15 +160,26 @@ async def reading(connection: Connection, frame: Frame | None = None) -> AsyncIt
 
 
 @asynccontextmanager
-async def reading_rows(connection: Connection, frame: Frame) -> AsyncIterator[None]:
-    """Frame reads of the operators' tables: as `reading`, and with the frame's own search_path."""
-    async with _transaction(connection, replace(frame, read_only=True)):
+async def reading_rows(
+    connection: Connection, frame: Frame, further: Mapping[str, str] | None = None
+) -> AsyncIterator[None]:
+    """Frame reads of the operators' tables: as `reading`, and with the frame's own search_path.
+
+    Args:
+        connection: In no transaction.
+        frame: What the transaction sets; what bounds a batch as a whole does not bound a read.
+        further: Other settings for this transaction.
+    """
+    frame = replace(frame, read_only=True, transaction_timeout_ms=0)
+    async with _transaction(connection, frame, further):
         yield
 
 
 @asynccontextmanager
-async def _transaction(connection: Connection, frame: Frame) -> AsyncIterator[None]:
-    await connection.execute(frame.begin(major_version(connection)))
+async def _transaction(
+    connection: Connection, frame: Frame, further: Mapping[str, str] | None = None
+) -> AsyncIterator[None]:
+    await connection.execute(frame.begin(major_version(connection), further))
     try:
         yield
     except BaseException:

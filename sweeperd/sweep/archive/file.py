@@ -271,7 +271,6 @@ def _for_reading(frame: Frame) -> Frame:
         frame,
         statement_timeout_ms=default.statement_timeout_ms,
         idle_timeout_ms=default.idle_timeout_ms,
-        transaction_timeout_ms=0,
     )
 
 

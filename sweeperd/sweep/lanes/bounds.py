@@ -8,18 +8,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
+from sweeperd.postgres.copy_out import copied
 from sweeperd.postgres.sql import bounds as sql
 from sweeperd.postgres.sql.expired import Key
 from sweeperd.postgres.sql.rows import Target
-from sweeperd.postgres.transaction import (
-    COMMIT_BOUND,
-    Connection,
-    Frame,
-    abort,
-    fetch,
-    fetchval,
-    major_version,
-)
+from sweeperd.postgres.transaction import Connection, Frame, fetch, fetchval, reading_rows
 
 _LEAST_TIMEOUT_MS: Final = 2_000
 # PostgreSQL manual, COPY, "Binary Format": signature, flags, length of an extension
@@ -109,22 +102,11 @@ async def read_bounds(
         asyncpg.PostgresError: The reading failed, or took too long.
     """
     further = sql.settings(target, low, step=step, count=count)
-    begin = _patient(frame).begin(major_version(connection), further)
-    data = bytearray()
-
-    async def take(part: bytes) -> None:
-        data.extend(part)
-
-    try:
-        await connection.execute(begin)
+    async with reading_rows(connection, _patient(frame), further):
         query = sql.bounds(target, from_start=low is None)
-        await connection.copy_from_query(query, output=take, format="binary")
-    except BaseException:
-        await abort(connection)
-        raise
-    await connection.execute("COMMIT", timeout=COMMIT_BOUND)
+        data = await copied(connection, query, form="binary")
     kind = target.column.type_name
-    values = [None if one is None else _value(one, kind) for one in _fields(bytes(data))]
+    values = [None if one is None else _value(one, kind) for one in _fields(data)]
     pairs = zip(values[::2], values[1::2], strict=True)
     return Ahead(low, step, tuple(Bound(high, beyond) for high, beyond in pairs))
 
@@ -133,27 +115,21 @@ async def read_next_bound(
     connection: Connection, frame: Frame, target: Target, low: Key | None, *, step: int
 ) -> Ahead:
     """Read the bound of one slice of a table that is swept as a whole; see `read_bounds`."""
-    reading = _patient(frame)
     further = sql.settings(target, low, step=step, count=1)
-    try:
-        await connection.execute(reading.begin(major_version(connection), further))
+    async with reading_rows(connection, _patient(frame), further):
         values = [row[0] for row in await fetch(connection, sql.pair(target, low, step))]
         high, beyond = (*values, None, None)[:2]
         if beyond is None:
             high = None
         elif high == beyond:
             high = await fetchval(connection, sql.value_before(target, low, beyond))
-    except BaseException:
-        await abort(connection)
-        raise
-    await connection.execute("COMMIT", timeout=COMMIT_BOUND)
     return Ahead(low, step, (Bound(high, beyond),))
 
 
 def _patient(frame: Frame) -> Frame:
     """Return a frame for reading: it locks no row, so it may take longer than a batch."""
     patient = max(frame.statement_timeout_ms, _LEAST_TIMEOUT_MS)
-    return replace(frame, read_only=True, statement_timeout_ms=patient, transaction_timeout_ms=0)
+    return replace(frame, statement_timeout_ms=patient)
 
 
 def _fields(data: bytes) -> Iterator[bytes | None]:
