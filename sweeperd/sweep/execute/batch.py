@@ -23,6 +23,7 @@ from sweeperd.postgres.transaction import (
     major_version,
 )
 from sweeperd.sweep.execute.loop_lag import LoopLag
+from sweeperd.sweep.outcome.report import RunEndError
 from sweeperd.sweep.survey.identity import Identity
 
 # Without the right to set our own deadlock_timeout, a batch's statements stay below half of the
@@ -45,8 +46,11 @@ _BLOCKED: Final = "COMMIT waited for a lock longer than 1 s: other sessions comm
 _ANSWER_SECONDS: Final = 5.0
 
 
-class LaneTakenError(Exception):
+class LaneTakenError(RunEndError):
     """Another instance works in this lane at this moment."""
+
+    def __init__(self) -> None:
+        super().__init__("yielded", "another instance sweeps here")
 
 
 class TooManyRowsError(Exception):
@@ -198,6 +202,17 @@ class Work(Protocol):
 
     def judge(self, answer: int | None, proof: Proof) -> tuple[tuple[int, int], ...]:
         """Return rows deleted and skipped by slice; raise to roll back."""
+
+
+class DeletesNothing:
+    """The rest of a work that deletes no row: it waits for a lock once, and has no identity."""
+
+    tables: tuple[Table, ...] = ()
+    locking_statements = 1
+
+    def judge(self, answer: int | None, proof: Proof) -> tuple[tuple[int, int], ...]:  # noqa: ARG002 - Work's
+        """Count nothing."""
+        return ()
 
 
 async def run_batch(

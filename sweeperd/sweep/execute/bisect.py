@@ -8,7 +8,6 @@ from typing import Final
 
 import asyncpg
 
-from sweeperd.log.run_events import RowSkipped
 from sweeperd.log.safe_text import bounded
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.rows import KeyRange, Slice, Target, Tid, Tids, Versions
@@ -23,7 +22,6 @@ from sweeperd.sweep.survey.frame import table_frame
 
 # A table that refuses this many rows one after the other refuses them all.
 _MOST_IN_A_ROW: Final = 100
-_MOST_NAMED: Final = 10  # in the report; the log names each
 _LONGEST_KEY: Final = 200  # characters
 _MOST_PLACES: Final = 1_000_000
 _TOO_MANY: Final = TooManyRowsError()
@@ -119,15 +117,11 @@ class Bisection:
         key = await self._key_of(tid)
         if key is None:
             return  # the application moved or deleted it meanwhile
-        run.counters.row_refused()
-        table = self._target.table.quoted
-        words = describe(error)
-        if run.counters.refused_rows <= _MOST_NAMED:
-            run.report.warn(f"row {key} of {table} was stepped over: {words}")
-        run.listener(RowSkipped(run.sweep.name, table, key, words))
+        table, words = self._target.table, describe(error)
+        run.refuse_row(table, key, words)
         if run.counters.refused_in_a_row >= _MOST_IN_A_ROW:
             raise RunEndError(
-                "failed", f"{table} refuses each row; the last, {key}: {words}"
+                "failed", f"{table.quoted} refuses each row; the last, {key}: {words}"
             ) from error
 
     async def _key_of(self, tid: Tid) -> str | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.log.event import Listener
-from sweeperd.log.run_events import BatchCommitted
+from sweeperd.log.run_events import BatchCommitted, RowSkipped
 from sweeperd.postgres.catalog import Server
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql.rows import Slice, Table, Target
@@ -24,6 +25,8 @@ from sweeperd.sweep.guards.gate import Gate
 from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.survey.identity import Identity
+
+_MOST_NAMED: Final = 10  # in the report; the log names each
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,13 @@ class RunContext:
     ) -> Deletion:
         """Return the work of deleting slices as this run does."""
         return Deletion(tuple(slices), limit, skip_locked, self.archive.table)
+
+    def refuse_row(self, table: Table, key: str, reason: str) -> None:
+        """Count and tell of a row that is stepped over; the report names the first ones only."""
+        self.counters.row_refused()
+        if self.counters.refused_rows <= _MOST_NAMED:
+            self.report.warn(f"row {key} of {table.quoted} was stepped over: {reason}")
+        self.listener(RowSkipped(self.sweep.name, table.quoted, key, reason))
 
     def count(self, done: Deleted, lane: str) -> None:
         """Count a committed batch."""

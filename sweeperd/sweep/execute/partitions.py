@@ -14,7 +14,6 @@ import asyncpg
 from sweeperd.errors import SweepError
 from sweeperd.log.run_events import PartitionDetached, PartitionDropped
 from sweeperd.postgres.catalog import Relation, quote_if_needed
-from sweeperd.postgres.proof import Proof
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql import partitions as sql_partition
 from sweeperd.postgres.sql.expired import Expired
@@ -22,7 +21,7 @@ from sweeperd.postgres.sql.rows import Table
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify, describe
 from sweeperd.postgres.transaction import Connection, fence_key, fetchval, reading
 from sweeperd.sweep.execute.backoff import Backoff
-from sweeperd.sweep.execute.batch import BatchLostError, LaneTakenError
+from sweeperd.sweep.execute.batch import BatchLostError, DeletesNothing
 from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.settle import run_settled
@@ -123,20 +122,15 @@ async def _run(connection: Connection, *, text: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Change:
+class _Change(DeletesNothing):
     """A change of the catalogue as a batch's work."""
 
     change: Callable[[Connection], Awaitable[object]]
-    tables: tuple[Table, ...] = ()
-    locking_statements: int = 1
 
     async def do(self, connection: Connection, opening: str) -> int | None:
         await connection.execute(opening)
         await self.change(connection)
         return None
-
-    def judge(self, answer: int | None, proof: Proof) -> tuple[tuple[int, int], ...]:  # noqa: ARG002 - the protocol's
-        return ()
 
 
 class Partitions:
@@ -199,8 +193,6 @@ class Partitions:
         for last in (False,) * (_TRIES - 1) + (True,):
             try:
                 done = await run_settled(self._run, self._session, self._fence, work)
-            except LaneTakenError as error:
-                raise RunEndError("yielded", "another instance sweeps here") from error
             except (*SERVER_ERRORS, BatchLostError) as error:
                 if lost and isinstance(error, asyncpg.UndefinedTableError):
                     return  # the COMMIT whose answer was lost went through

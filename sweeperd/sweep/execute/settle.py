@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from sweeperd.log.run_events import RowSkipped
 from sweeperd.postgres.transaction import settle
 from sweeperd.sweep.archive.base import ManyRowsError, TooLarge
 from sweeperd.sweep.execute.batch import (
@@ -117,16 +116,13 @@ async def delete_settled(
 
 def _refuse(run: RunContext, row: TooLarge) -> None:
     """Tell that a row is too large for a file archive; it stays."""
-    run.counters.row_refused()
-    table, place = row.target.table.quoted, f"ctid=({row.tid[0]},{row.tid[1]})"
     reason = f"its line has {row.size >> 20} MB, more than a file archive takes"
-    run.report.warn(f"row {place} of {table} was stepped over: {reason}")
-    run.listener(RowSkipped(run.sweep.name, table, place, reason))
+    run.refuse_row(row.target.table, f"ctid=({row.tid[0]},{row.tid[1]})", reason)
 
 
 async def _fate(run: RunContext, session: Session, lost: CommitLostError) -> bool | None:
     """Ask, although the run may have been cancelled; None when nobody can tell."""
-    if lost.proof is None or lost.proof.xid is None:
+    if lost.proof is None:
         await session.drop()
         return False
     if not lost.deleted.cancelled:

@@ -6,12 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from sweeperd.postgres.proof import Proof
 from sweeperd.postgres.sql.rows import Table, lock_probe
 from sweeperd.postgres.sqlstate import Fault, classify, describe
 from sweeperd.postgres.transaction import Connection, fence_key
 from sweeperd.sweep.execute.backoff import Backoff
-from sweeperd.sweep.execute.batch import Deleted, LaneTakenError, TooManyRowsError
+from sweeperd.sweep.execute.batch import Deleted, DeletesNothing, LaneTakenError, TooManyRowsError
 from sweeperd.sweep.execute.batch_size import BatchSize
 from sweeperd.sweep.execute.bisect import Bisection
 from sweeperd.sweep.execute.context import RunContext
@@ -27,19 +26,14 @@ _MOST_JOINED: Final = 32  # slices of one batch
 
 
 @dataclass(frozen=True)
-class _Touch:
+class _Touch(DeletesNothing):
     """Takes a table's lock as a DELETE does, and touches no row."""
 
     table: Table
-    tables: tuple[Table, ...] = ()
-    locking_statements: int = 1
 
     async def do(self, connection: Connection, opening: str) -> int | None:
         await connection.execute(f"{opening}; {lock_probe(self.table).text}")
         return None
-
-    def judge(self, answer: int | None, proof: Proof) -> tuple[tuple[int, int], ...]:  # noqa: ARG002 - the protocol's
-        return ()
 
 
 class Worker:
@@ -178,8 +172,6 @@ class Worker:
         return len(self._pieces) > 1
 
     async def _react(self, error: Exception, rows: int) -> None:
-        if isinstance(error, LaneTakenError):
-            raise RunEndError("yielded", "another instance sweeps here") from error
         if self._joined and classify(error) in {Fault.ROW, Fault.LOCK}:
             self._alone = len(self._pieces) + 1  # the slice that is in the way shows itself
         elif isinstance(error, TooManyRowsError):
@@ -251,8 +243,8 @@ class Worker:
     async def _table_is_locked(self) -> bool:
         try:
             await run_settled(self._run, self._session, self._fence, _Touch(self._table))
-        except LaneTakenError as error:
-            raise RunEndError("yielded", "another instance sweeps here") from error
+        except LaneTakenError:
+            raise
         except Exception as error:  # noqa: BLE001 - only a lock is of interest; the rest comes again
             return classify(error) is Fault.LOCK
         return False
@@ -300,8 +292,6 @@ class Worker:
             RunEndError: Nothing can be changed about it.
         """
         fault = classify(error)
-        if isinstance(error, LaneTakenError):
-            raise RunEndError("yielded", "another instance sweeps here") from error
         if fault is Fault.TIMEOUT:
             await self._smaller("a batch took longer than its time even with one row")
         elif fault is Fault.LOCK:

@@ -146,9 +146,7 @@ class BatchesUnderWay:
         try:
             self._file = _open_lock(state_dir)
         except OSError as error:
-            if error.errno in _NEVER_A_LOCK:
-                return
-            if error.errno not in _CANNOT_BE_MADE:
+            if error.errno not in _NEVER_A_LOCK | _CANNOT_BE_MADE:
                 raise
             return
         self._bytes = {_EVERY_SWEEP} if sweeps is None else {(_byte(one), 1) for one in sweeps}
