@@ -3,74 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Self
+from dataclasses import dataclass
+
+from tests.sweep.wire import Wire
 
 
 @dataclass
-class Proxy:
+class Proxy(Wire):
     """Forwards a unix socket; cuts once, before or after the n-th message of the client.
 
     After: the server gets the message and answers, and nobody hears it.
     """
 
-    upstream: Path
     cut_at: int | None = None
     after: bool = False
     for_good: bool = False
     seen: int = 0
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-
-    async def __aenter__(self) -> Self:
-        self._directory = tempfile.TemporaryDirectory(prefix="swp-", dir="/tmp")
-        path = Path(self._directory.name) / ".s.PGSQL.5432"
-        self._server = await asyncio.start_unix_server(self._serve, path)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._directory.cleanup()
-
-    def dsn(self, database: str) -> str:
-        return f"postgresql://postgres@/{database}?host={self._directory.name}&port=5432"
 
     async def cut(self) -> None:
         """Break; the wire itself is closed by the caller."""
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        up_reader, up_writer = await asyncio.open_unix_connection(self.upstream)
-        answers = asyncio.create_task(self._pump(up_reader, writer))
-        try:
-            while data := await reader.read(65536):
-                self.seen += 1
-                if self.for_good and self.cut_at and self.seen >= self.cut_at:
-                    break
-                if self.seen == self.cut_at and not self.after:
-                    await self.cut()
-                    break
-                if self.seen == self.cut_at:
-                    answers.cancel()
-                    await asyncio.gather(answers, return_exceptions=True)
-                    await self._until_answered(data, reader, up_reader, up_writer)
-                    await self.cut()
-                    break
-                up_writer.write(data)
-        except (ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            answers.cancel()
-            await asyncio.gather(answers, return_exceptions=True)
-            writer.close()
-            up_writer.close()
-            self._tasks.discard(task)
+    async def pass_on(
+        self,
+        client: asyncio.StreamReader,
+        server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        answers: asyncio.Task[None],
+    ) -> None:
+        while data := await client.read(65536):
+            self.seen += 1
+            if self.for_good and self.cut_at and self.seen >= self.cut_at:
+                return
+            if self.seen == self.cut_at and not self.after:
+                await self.cut()
+                return
+            if self.seen == self.cut_at:
+                answers.cancel()
+                await asyncio.gather(answers, return_exceptions=True)
+                await self._until_answered(data, client, *server)
+                await self.cut()
+                return
+            server[1].write(data)
 
     @staticmethod
     async def _until_answered(
@@ -88,10 +60,3 @@ class Proxy:
             data = await more if more.done() else b""
             more.cancel()
         await answer
-
-    @staticmethod
-    async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-        writer.close()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import TestDatabase
 from tests.sweep.engine import sweep
-from tests.sweep.messages import Wire
+from tests.sweep.messages import MessageWire
 
 ROWS = (
     "CREATE TABLE t (id int, expires_at timestamptz);"
@@ -60,7 +60,7 @@ async def test_a_batch_is_three_messages(
     database: TestDatabase, options: dict[str, Any], most: int
 ) -> None:
     await database.execute(ROWS + "CREATE TABLE other AS SELECT id FROM t")
-    async with Wire(socket(database)) as wire:
+    async with MessageWire(socket(database)) as wire:
         report = await sweep(wire.dsn(database.name), max_batch_rows=150, **options)
 
     assert (report.outcome, report.deleted_count) == ("drained", 400), report.end_reason
@@ -82,7 +82,7 @@ async def test_a_plain_table_is_surveyed_in_twelve_messages(
         f"INSERT INTO t SELECT g, now() + (g - {rows} / 500) * interval '1 minute' "
         f"FROM generate_series(1, {rows}) g; CREATE INDEX ON t (expires_at); ANALYZE t"
     )
-    async with Wire(socket(database)) as wire:
+    async with MessageWire(socket(database)) as wire:
         report = await sweep(wire.dsn(database.name), strategy="auto")
 
     assert report.outcome == "drained", report
@@ -100,7 +100,7 @@ async def test_the_second_and_third_message_are_the_same_text_in_each_batch(
     database: TestDatabase,
 ) -> None:
     await database.execute(ROWS)
-    async with Wire(socket(database)) as wire:
+    async with MessageWire(socket(database)) as wire:
         await sweep(wire.dsn(database.name), max_batch_rows=50)
         await sweep(wire.dsn(database.name), where="id > 0", max_batch_rows=50)
 
@@ -114,7 +114,7 @@ async def test_a_batch_that_is_cut_off_lets_go_of_its_locks(
     database: TestDatabase, message: int
 ) -> None:
     await database.execute(ROWS)
-    async with Wire(socket(database)) as wire:
+    async with MessageWire(socket(database)) as wire:
         await sweep(wire.dsn(database.name), strategy="heap", max_rows=1, max_batch_rows=1)
         first = len(wire.sent) - len(batches(wire.sent)[-1])
         wire.sent.clear()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import TestDatabase
 from tests.sweep.engine import sweep
-from tests.sweep.messages import Wire
+from tests.sweep.messages import MessageWire
 
 ROWS = (
     "CREATE TABLE t (id int PRIMARY KEY, state text, expires_at timestamptz);"
@@ -42,7 +42,7 @@ ELSEWHERE = [
 
 async def takes_two_steps(database: TestDatabase, where: str) -> bool:
     socket = Path(database.server.directory) / f".s.PGSQL.{database.server.port}"
-    async with Wire(socket) as wire:
+    async with MessageWire(socket) as wire:
         report = await sweep(wire.dsn(database.name), where=where)
     assert (report.outcome, report.deleted_count) == ("drained", 50), report.end_reason
     return any("'sweeperd.rows'" in message for message in wire.sent)
