@@ -186,6 +186,16 @@ _CUTOFF = re.compile(
 )
 
 
+def expression_pieces(where: str | None, condition: str | None) -> tuple[str, ...] | None:
+    """Return a sweep's expression cut at each ``:cutoff``; None for a sweep without one.
+
+    In ``where`` there is no ``:cutoff``.
+    """
+    if condition is not None:
+        return cut_at_cutoff(condition)
+    return None if where is None else (where,)
+
+
 def cut_at_cutoff(text: str) -> tuple[str, ...]:
     """Cut a condition at each ``:cutoff`` that stands outside strings and names."""
     pieces, start = [], 0

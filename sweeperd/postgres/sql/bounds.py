@@ -71,8 +71,7 @@ def bounds(target: Target, *, from_start: bool) -> str:
 def _slice(target: Target, low: str | None) -> str:
     """Return a query for the end of one slice above ``low`` and the value beyond it."""
     table, two = target.table, _unlike(target, "two")
-    column = f"{table.reference}.{quote(target.column.column)}"
-    value = f"{column}::{builtin(target.column.type_name)}"
+    column, value = target.qualified_column, target.base_value
     expired = target.column.range(Literals(), table.reference)
     above = f"{column} {GREATER} {low} AND {expired}" if low else expired
     pair = (
@@ -99,10 +98,10 @@ def pair(target: Target, low: Key | None, step: int) -> Statement:
     For a table that is swept as a whole: one that is distributed answers no recursive query.
     """
     args = Args()
-    column = f"{target.table.reference}.{quote(target.column.column)}"
+    column = target.qualified_column
     above = KeyRange(low, None).limits(target, args)
     return Statement(
-        f"SELECT {_value(target)} FROM {target.table.source} "
+        f"SELECT {target.base_value} FROM {target.table.source} "
         f"WHERE {above}{target.column.range(args, target.table.reference)} "
         f"ORDER BY {column} OFFSET {args.add(max(step - 1, 0), 'bigint')} LIMIT 2",
         tuple(args),
@@ -112,20 +111,14 @@ def pair(target: Target, low: Key | None, step: int) -> Statement:
 def value_before(target: Target, low: Key | None, value: Key) -> Statement:
     """Read the greatest value above ``low`` and below ``value``."""
     args = Args()
-    column = f"{target.table.reference}.{quote(target.column.column)}"
+    column = target.qualified_column
     above = KeyRange(low, None).limits(target, args)
     below = f"{column} {LESS} {args.add(value, target.column.type_name)}"
     return Statement(
-        f"SELECT {_value(target)} FROM {target.table.source} WHERE {above}{below} "
+        f"SELECT {target.base_value} FROM {target.table.source} WHERE {above}{below} "
         f"AND {target.column.range(args, target.table.reference)} ORDER BY {column} DESC LIMIT 1",
         tuple(args),
     )
-
-
-def _value(target: Target) -> str:
-    """Return the column as its base type: the driver looks any other type up in the catalogues."""
-    column = target.column
-    return f"{target.table.reference}.{quote(column.column)}::{builtin(column.type_name)}"
 
 
 def _unlike(target: Target, name: str) -> str:

@@ -109,6 +109,16 @@ class Target:
             raise TypeError("a condition has no column")
         return self.expired
 
+    @property
+    def qualified_column(self) -> str:
+        """The column, qualified by the table's name."""
+        return f"{self.table.reference}.{quote(self.column.column)}"
+
+    @property
+    def base_value(self) -> str:
+        """The column as its base type: the driver looks any other type up in the catalogues."""
+        return f"{self.qualified_column}::{builtin(self.column.type_name)}"
+
     def condition(self, args: Args) -> str:
         """Return the expired predicate, the operator's ``where`` included."""
         expired = self.expired.condition(args, self.table.reference)
@@ -150,7 +160,7 @@ class KeyRange:
 
     def limits(self, target: Target, args: Args) -> str:
         """Return the slice's own limits, each followed by AND."""
-        column = f"{target.table.reference}.{quote(target.column.column)}"
+        column = target.qualified_column
         kind = target.column.type_name
         low = "" if self.low is None else f"{column} {GREATER} {args.add(self.low, kind)} AND "
         high = "" if self.high is None else f"{column} {AT_MOST} {args.add(self.high, kind)} AND "
@@ -281,12 +291,6 @@ def _places(target: Target, condition: str, args: Args, limit: int) -> Statement
     )
 
 
-def _value(target: Target) -> str:
-    """Return the column as its base type: the driver looks any other type up in the catalogues."""
-    column = target.column
-    return f"{target.table.reference}.{quote(column.column)}::{builtin(column.type_name)}"
-
-
 def estimate(target: Target) -> Statement:
     """Ask the planner how many rows are expired; nothing is read."""
     args = Args()
@@ -316,7 +320,7 @@ def sample(target: Target, *, percent: float, limit: int, values: bool) -> State
     """Look at up to ``limit`` rows: how many, how many are expired, and the column's values."""
     args = Args()
     table = target.table
-    value = _value(target) if values else "NULL"
+    value = target.base_value if values else "NULL"
     return Statement(
         "SELECT pg_catalog.count(*) AS rows, "
         "pg_catalog.count(*) FILTER (WHERE expired) AS expired, "
@@ -331,7 +335,7 @@ def newest(target: Target) -> Statement:
     """Return whether the row with the column's greatest value is expired; an index serves."""
     args = Args()
     table = target.table
-    column = f"{table.reference}.{quote(target.column.column)}"
+    column = target.qualified_column
     return Statement(
         f"SELECT ({target.condition(args)}) IS TRUE AS expired FROM {table.source} "
         f"WHERE {column} IS NOT NULL ORDER BY {column} DESC LIMIT 1",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Final
 
 from sweeperd.config.models import SweepConfig
-from sweeperd.config.values.sql_expression import cut_at_cutoff
+from sweeperd.config.values.sql_expression import expression_pieces
 from sweeperd.errors import SweepError
 from sweeperd.postgres import catalog
 from sweeperd.postgres.catalog import PARAMETER_GRANTS, Relation, Server, quote_if_needed
@@ -49,6 +49,42 @@ class _Swept:
     detaches: bool = False
 
 
+@dataclass(frozen=True)
+class _Needs:
+    """What some sweeps need, and the role that runs them.
+
+    Attributes:
+        role: What the catalogue says of the role.
+        tables: What is swept.
+        archives: The tables that take rows.
+        bypass: Whether row security must be bypassed.
+    """
+
+    role: Row
+    tables: list[_Swept]
+    archives: list[Relation]
+    bypass: bool
+
+    @property
+    def oids(self) -> list[int]:
+        """The swept tables and all that lies below them."""
+        return [part.oid for one in self.tables for part in one.parts]
+
+    def free_name(self) -> str:
+        """Return a name that no role of the server has."""
+        taken: Collection[str] = self.role["taken"] or ()
+        names = ("sweeperd" if number == 1 else f"sweeperd_{number}" for number in count(1))
+        return next(name for name in names if name not in taken)
+
+
+async def _needs(reads: CatalogReads, sweeps: list[SweepConfig]) -> _Needs:
+    role = await reads.row(sql_catalog.ROLE)
+    needs = _Needs(role, await _tables(reads, sweeps), await _archives(reads, sweeps), bypass=False)
+    secured = await reads.value(sql_catalog.ROW_SECURED, needs.oids)
+    obeyed = all(sweep.row_security == "obey" for sweep in sweeps)
+    return replace(needs, bypass=bool(secured) and not obeyed)
+
+
 async def excess_rights(connection: Connection, sweeps: list[SweepConfig]) -> str | None:
     """Return what the role may do beyond sweeping, and the role that would do; None if nothing.
 
@@ -60,27 +96,22 @@ async def excess_rights(connection: Connection, sweeps: list[SweepConfig]) -> st
         sweeps: Those on this database.
     """
     async with reading(connection):
-        reads = CatalogReads(connection)
-        role = await reads.row(sql_catalog.ROLE)
-        tables = await _tables(reads, sweeps)
-        archives = await _archives(reads, sweeps)
-        oids = [part.oid for one in tables for part in one.parts]
-        secured = await connection.fetchval(sql_catalog.ROW_SECURED, oids)
-    bypass = secured and not all(sweep.row_security == "obey" for sweep in sweeps)
+        needs = await _needs(CatalogReads(connection), sweeps)
+    role = needs.role
     found = [words for key, words in _ATTRIBUTES.items() if role[key]]
     if role["superuser"]:  # which has all of the others
         found = found[:1]
-    elif bypass:
+    elif needs.bypass:
         found = [words for words in found if words != _ATTRIBUTES["bypasses_row_security"]]
     found += [f"is a member of {quote_if_needed(name)}" for name in role["memberships"]]
     if role["owned_database"]:
         found.append(f"owns the database {quote_if_needed(role['owned_database'])}")
     if not role["superuser"]:
-        found += _owned(tables)
+        found += _owned(needs.tables)
     if not found:
         return None
-    least = _LeastRole(_free_name(role["taken"] or ()), bypasses=bool(bypass))
-    made = "; ".join(least.statements(tables, archives))
+    least = _LeastRole(needs.free_name(), bypasses=needs.bypass)
+    made = "; ".join(least.statements(needs.tables, needs.archives))
     return (
         f"role {quote_if_needed(role['name'])} {', '.join(found)}: the triggers of every swept "
         f"table run with these rights; a role with less is enough: {made}"
@@ -119,22 +150,17 @@ async def least_role(
     async with reading(connection):
         reads = CatalogReads(connection)
         server = await catalog.read_server(reads)
-        role = await reads.row(sql_catalog.ROLE)
-        tables = await _tables(reads, sweeps)
-        archives = await _archives(reads, sweeps)
-        oids = [part.oid for one in tables for part in one.parts]
-        secured = await reads.value(sql_catalog.ROW_SECURED, oids)
-        owners = {row["oid"]: row for row in await reads.rows(sql_catalog.OWNERS, oids)}
+        needs = await _needs(reads, sweeps)
+        owners = {row["oid"]: row for row in await reads.rows(sql_catalog.OWNERS, needs.oids)}
     made = known.get(server.system_identifier)
-    bypass = bool(secured) and not all(sweep.row_security == "obey" for sweep in sweeps)
-    least = _LeastRole(made or _free_name(role["taken"] or ()), bypasses=bypass)
-    statements = least.statements(tables, archives)
+    least = _LeastRole(made or needs.free_name(), bypasses=needs.bypass)
+    statements = least.statements(needs.tables, needs.archives)
     if made is not None:
-        statements[:1] = [f"ALTER ROLE {made} BYPASSRLS"] if bypass else []
+        statements[:1] = [f"ALTER ROLE {made} BYPASSRLS"] if needs.bypass else []
     read = await _read_by_text(connection, sweeps)
-    statements += least.reads([one for one in read if one.oid not in oids])
+    statements += least.reads([one for one in read if one.oid not in needs.oids])
     statements += least.of_server(server)
-    statements += least.of_owners(tables, owners, server.version)
+    statements += least.of_owners(needs.tables, owners, server.version)
     return Grants(least.name, server.system_identifier, tuple(statements))
 
 
@@ -142,8 +168,8 @@ async def _read_by_text(connection: Connection, sweeps: Iterable[SweepConfig]) -
     """Return what where and condition read."""
     found: dict[int, Relation] = {}
     for sweep in sweeps:
-        text = sweep.condition or sweep.where
-        if text is None:
+        pieces = expression_pieces(sweep.where, sweep.condition)
+        if pieces is None:
             continue
         async with reading(connection, table_frame(sweep)):
             reads = CatalogReads(connection)
@@ -152,7 +178,6 @@ async def _read_by_text(connection: Connection, sweeps: Iterable[SweepConfig]) -
             except SweepError:  # told with the sweep
                 continue
             table = table_of(root, root, whole=root.kind == "p")
-            pieces = cut_at_cutoff(text) if sweep.condition else (text,)
             parsed, _ = await parse_trusted(connection, root, table, pieces)
         async with reading(connection):
             reads = CatalogReads(connection)
@@ -198,11 +223,6 @@ def _owned(tables: list[_Swept]) -> list[str]:
     ]
     more = [f"and {len(names) - _MOST_NAMED} tables more"] if len(names) > _MOST_NAMED else []
     return [f"owns {name}" for name in names[:_MOST_NAMED]] + more
-
-
-def _free_name(taken: Collection[str]) -> str:
-    names = ("sweeperd" if number == 1 else f"sweeperd_{number}" for number in count(1))
-    return next(name for name in names if name not in taken)
 
 
 @dataclass(frozen=True)

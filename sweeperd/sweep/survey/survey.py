@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sweeperd.config.models import DatabaseConfig, SweepConfig
-from sweeperd.config.values.sql_expression import cut_at_cutoff
+from sweeperd.config.values.sql_expression import cut_at_cutoff, expression_pieces
 from sweeperd.errors import SweepError
 from sweeperd.host.clock import Clock
 from sweeperd.postgres import catalog
@@ -119,6 +119,47 @@ class Survey:
         )
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What the catalogues say of any table, before the sweep's own settings are looked at.
+
+    Attributes:
+        server: The server; its clock is the cutoff.
+        clock_hold: Why the two clocks are in doubt, or None.
+        elapsed: The host's elapsed clock when the cutoff was read.
+        identity: The table and all below it, looked at before anything else of them is read.
+        root: The table.
+        columns: Its columns.
+    """
+
+    server: Server
+    clock_hold: str | None
+    elapsed: float
+    identity: Identity
+    root: Relation
+    columns: list[Column]
+
+
+async def _read_catalog(
+    reads: CatalogReads, sweep: SweepConfig, database: DatabaseConfig, clock: Clock
+) -> _Known:
+    """Read the catalogues in few messages.
+
+    Raises:
+        SweepError: There is no such table, or it is not the one of the sweep's preset.
+    """
+    hold = await read_clock(reads, clock, database, catalog.relations_named(sweep.table))
+    elapsed = clock.elapsed()
+    oid = await catalog.find_oid(reads, sweep.table)
+    identity = await Identity.read(reads.connection, sweep, oid)
+    await reads.ask_ahead(*await _questions(reads, sweep, oid))
+    server = await catalog.read_server(reads)
+    root = await catalog.read_relation(reads, oid)
+    columns = await catalog.read_columns(reads, oid)
+    require_preset(sweep, root, columns)
+    return _Known(server, hold, elapsed, identity, root, columns)
+
+
 async def survey(
     connection: Connection, sweep: SweepConfig, database: DatabaseConfig, clock: Clock
 ) -> Survey:
@@ -130,17 +171,9 @@ async def survey(
     # the zone is set once the server is known to have it
     async with reading(connection, replace(table_frame(sweep), time_zone=None)):
         reads = CatalogReads(connection)
-        relations = catalog.relations_named(sweep.table)
-        held = await read_clock(reads, clock, database, relations)
-        elapsed = clock.elapsed()
-        oid = await catalog.find_oid(reads, sweep.table)
-        identity = await Identity.read(connection, sweep, oid)
-        await reads.ask_ahead(*await _questions(reads, sweep, oid))
-        server = await catalog.read_server(reads)
-        root = await catalog.read_relation(reads, oid)
+        known = await _read_catalog(reads, sweep, database, clock)
+        server, root, columns = known.server, known.root, known.columns
         cutoff = from_micros(server.cutoff)
-        columns = await catalog.read_columns(reads, oid)
-        require_preset(sweep, root, columns)
         zone_doubt = await zone_hold(connection, sweep, cutoff)
         if sweep.expression_timezone is not None:
             await connection.execute(set_zone(sweep.expression_timezone))
@@ -153,8 +186,8 @@ async def survey(
         sampling = Sampling(sampled_percent(leaves), SAMPLE_ROWS)
         check = ZoneCheck(connection, target, columns, cutoff=server.cutoff, sampling=sampling)
         decides = fingerprint(sweep, unit, column.shown if column else "")
-        facts = _facts(server, decides, oid, (elapsed, clock.boot()))
-        key_columns = await catalog.primary_key(reads, oid)
+        facts = _facts(server, decides, root.oid, (known.elapsed, clock.boot()))
+        key_columns = await catalog.primary_key(reads, root.oid)
         # from here on rows are read, under the path that statements on the table have
         parsed, path = await _read_text(connection, sweep, root, target)
         if parsed is not None and sweep.column_timezone is None:
@@ -175,7 +208,7 @@ async def survey(
             key_columns=key_columns,
             columns=tuple(columns),
             facts=facts,
-            clock_hold=held,
+            clock_hold=known.clock_hold,
             zone_hold=zone_doubt,
             repeated_hour=repeated_hour(sweep, cutoff),
             sampled=sample.rows,
@@ -185,9 +218,9 @@ async def survey(
             search_path=path.schemas if path is not None else None,
             warnings=tuple(warnings),
             estimates=await expired_estimates(
-                connection, sweep, column, root=oid, target=target, leaves=leaves
+                connection, sweep, column, root=root.oid, target=target, leaves=leaves
             ),
-            identity=identity.of([leaf.relation for leaf in leaves], columns),
+            identity=known.identity.of([leaf.relation for leaf in leaves], columns),
         )
 
 
@@ -231,11 +264,10 @@ async def _read_text(
     Raises:
         SweepError: The text uses what a stranger may replace.
     """
-    text = sweep.condition or sweep.where
-    if text is None:
+    pieces = expression_pieces(sweep.where, sweep.condition)
+    if pieces is None:
         await set_search_path(connection, None)
         return None, None
-    pieces = cut_at_cutoff(text) if sweep.condition else (text,)
     return await parse_trusted(connection, root, target.table, pieces)
 
 
