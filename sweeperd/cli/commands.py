@@ -11,7 +11,9 @@ from sweeperd.cli.discover import discover
 from sweeperd.cli.hold import hold, release
 from sweeperd.cli.install import install, uninstall
 from sweeperd.cli.presets import presets
+from sweeperd.cli.reload import reload
 from sweeperd.cli.run import run
+from sweeperd.cli.status import status
 from sweeperd.cli.sweep import sweep
 
 
@@ -27,5 +29,8 @@ def cli() -> None:
     """
 
 
-for command in (check, demo, discover, hold, install, presets, release, run, sweep, uninstall):
+for command in (
+    *(check, demo, discover, hold, install, presets, release, reload, run, status, sweep),
+    uninstall,
+):
     cli.add_command(command)

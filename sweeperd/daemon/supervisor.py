@@ -10,8 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from sweeperd.daemon.precedence import Turn
+from sweeperd.daemon.recent_runs import RecentRuns
 from sweeperd.daemon.run_record import did_not_happen, log_run, owed, recorded
 from sweeperd.daemon.schedule import ClockReading, due, restored
+from sweeperd.daemon.status import JsonObject, RunUnderWay, Situation, waits_or_aside
 from sweeperd.errors import EXIT_UNAVAILABLE
 from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
 from sweeperd.log.event import Event, emit
@@ -23,7 +25,8 @@ from sweeperd.sweep.options import RunOptions
 from sweeperd.sweep.outcome.report import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from sweeperd.daemon.binding import Records, SweepSpec
     from sweeperd.daemon.reachability import Outage
@@ -49,6 +52,25 @@ class _Running:
 
     stop: asyncio.Event
     report: Report
+    started_at: datetime
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """A run that somebody asked for.
+
+    Attributes:
+        correlation_id: Its id; None for a new one.
+        done: Gets the report once it has ended; None when it did not run.
+    """
+
+    correlation_id: str | None
+    done: asyncio.Future[JsonObject | None]
+
+    def answer(self, report: JsonObject | None) -> None:
+        """Tell whoever waits; nobody may."""
+        if not self.done.done():
+            self.done.set_result(report)
 
 
 class Supervisor:
@@ -87,6 +109,8 @@ class Supervisor:
         self._draw = draw
         self._wake = asyncio.Event()
         self._running: _Running | None = None
+        self._request: RunRequest | None = None
+        self._runs = RecentRuns(self._record.history)
         self._share = draw()
         self._progress = self._restored()
 
@@ -97,16 +121,25 @@ class Supervisor:
         if self._holds.released(self.name) is not None:
             self._progress = replace(self._progress, retry=True)
         self._announce()
-        while self._binding is not None:
-            self._wake.clear()
-            self.look_at_hold()
-            pause = self._pause(self._binding)
-            if pause > 0:
-                await self._nap(pause)
-            elif self._hold is not None:
-                self._advance(self._binding)
-            else:
-                await self._run_once(self._binding)
+        try:
+            while self._binding is not None:
+                self._wake.clear()
+                self.look_at_hold()
+                await self._step(self._binding)
+        finally:
+            self._refuse_request()
+
+    async def _step(self, binding: SweepSpec) -> None:
+        """Wait a while, or run."""
+        if self._hold is not None:
+            self._refuse_request()
+        pause = self._pause(binding) if self._request is None else 0.0
+        if pause > 0:
+            await self._nap(pause)
+        elif self._hold is not None:
+            self._advance(binding)
+        else:
+            await self._run_once(binding)
 
     def rebind(self, binding: SweepSpec) -> None:
         """Use other settings from the next start on; a run under way keeps its own."""
@@ -125,6 +158,25 @@ class Supervisor:
         """Look at the timetable again."""
         self._wake.set()
 
+    def request_run(self, correlation_id: str | None) -> asyncio.Future[JsonObject | None]:
+        """Run now, or as soon as the run under way has ended; whatever is not due yet.
+
+        Neither its turn, its window nor a database that is away is waited for: the run itself
+        tells what it meets. There must be no request already, and the sweep must not be held.
+
+        Returns:
+            What gets the report; None when it was held or ended before it could run.
+        """
+        done: asyncio.Future[JsonObject | None] = asyncio.get_running_loop().create_future()
+        self._request = RunRequest(correlation_id, done)
+        self._wake.set()
+        return done
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether a run that somebody asked for has not begun."""
+        return self._request is not None
+
     def look_at_hold(self) -> None:
         """See whether a hold was set or removed since the last look; say so once."""
         if self._binding is None:
@@ -141,9 +193,33 @@ class Supervisor:
             self._wake.set()
 
     @property
-    def is_held(self) -> bool:
-        """Whether a hold was found at the last look."""
-        return self._hold is not None
+    def hold(self) -> Hold | None:
+        """The hold that was found at the last look."""
+        return self._hold
+
+    def situation(self) -> Situation | None:
+        """Return what is known of it at this moment; None once it has ended."""
+        binding, found = self._binding, self.next_start
+        if binding is None or found is None:
+            return None
+        now, running = ClockReading.of(self._clock), self._running
+        waits_for, aside = waits_or_aside(
+            binding, self._progress, now, self._turn.waits_for, share=self._share
+        )
+        return Situation(
+            binding.sweep,
+            self._runs,
+            self._hold,
+            RunUnderWay(running.started_at, running.report) if running is not None else None,
+            now.at(max(found.elapsed, now.elapsed)) if self._hold is None else None,
+            waits_for,
+            aside,
+        )
+
+    @property
+    def last_run(self) -> Mapping[str, object] | None:
+        """The report of the newest run that ended, without secrets."""
+        return self._runs.last
 
     def _tell_hold(self, hold: Hold) -> None:
         """Log a hold when it changes, and once a day."""
@@ -265,7 +341,9 @@ class Supervisor:
         before, past = self._record, self._progress
         now, released = ClockReading.of(self._clock), self._holds.released(self.name)
         kinds = released.kinds if released is not None else ()
-        report = Report(self.name, str(uuid.uuid4()), memory=before.memory.copy())
+        request, self._request = self._request, None
+        given_id = request.correlation_id if request is not None else None
+        report = Report(self.name, given_id or str(uuid.uuid4()), memory=before.memory.copy())
         self._advance(binding)
         record = replace(
             before,
@@ -280,7 +358,7 @@ class Supervisor:
         with run_context(self.name, report.correlation_id):
             emit(SweepStarted(self.name, report.correlation_id))
             try:
-                await self._execute(binding, report, kinds)
+                await self._execute(binding, report, kinds, now.wall)
             except asyncio.CancelledError:
                 report.finish("stopped", "its statement was cancelled")
                 raise
@@ -294,10 +372,14 @@ class Supervisor:
                     self._holds.forget_release(self.name)
                 self.look_at_hold()
                 self._judge(binding.outage, report)
+                if request is not None:
+                    request.answer({**(self._runs.last or {}), "exit_code": report.exit_code})
                 self._on_change()
 
-    async def _execute(self, binding: SweepSpec, report: Report, released: tuple[str, ...]) -> None:
-        running = self._running = _Running(asyncio.Event(), report)
+    async def _execute(
+        self, binding: SweepSpec, report: Report, released: tuple[str, ...], started_at: datetime
+    ) -> None:
+        running = self._running = _Running(asyncio.Event(), report, started_at)
         self._on_change()
         options = RunOptions(stop=running.stop, released=released)
         await binding.run(binding.sweep, report, options, partial(self._hear, binding.outage))
@@ -307,6 +389,7 @@ class Supervisor:
     ) -> None:
         """Log, record, and set the timetable after a run."""
         log_run(report)
+        self._runs.add({"started_at": started.wall.isoformat(), **report.as_json()})
         record = recorded(self._record, report, started.wall)
         if did_not_happen(report):
             record = owed(record, before)
@@ -318,6 +401,12 @@ class Supervisor:
                 retry=report.exit_code == EXIT_UNAVAILABLE,
             )
         self._records.note(self.name, record)
+
+    def _refuse_request(self) -> None:
+        """Tell whoever asked for a run that there will be none."""
+        if self._request is not None:
+            self._request.answer(None)
+            self._request = None
 
     def _judge(self, outage: Outage, report: Report) -> None:
         """Tell the sweeps on the same database what this run learned of it."""
