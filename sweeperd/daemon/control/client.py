@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from sweeperd.daemon.control.endpoint import NotRunningError, connect
@@ -56,7 +57,8 @@ def ask(
     """
     with connect(path) as connection:
         try:
-            connection.sendall(request.encoded())
+            with suppress(BrokenPipeError):  # it was refused before it was sent: that is told
+                connection.sendall(request.encoded())
             connection.settimeout(seconds)
             with connection.makefile("rb") as stream:
                 line = stream.readline(_LONGEST_ANSWER)

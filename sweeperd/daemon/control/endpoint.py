@@ -60,7 +60,7 @@ class Endpoint:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._identity: tuple[int, int] | None = None
+        self._identity: tuple[int, ...] | None = None
 
     def listen(self) -> socket.socket:
         """Take the name and listen; a dead daemon's socket is replaced, nothing else is.
@@ -86,8 +86,7 @@ class Endpoint:
     def is_ours(self) -> bool:
         """Whether the name still leads to this daemon."""
         with suppress(OSError):
-            status = self.path.lstat()
-            return (status.st_dev, status.st_ino) == self._identity
+            return _identity(self.path.lstat()) == self._identity
         return False
 
     def remove(self) -> None:
@@ -121,11 +120,10 @@ class Endpoint:
             listener.bind(_address(directory, self.path))
         finally:
             os.umask(umask)
-        status = os.lstat(name, dir_fd=directory)
-        self._identity = status.st_dev, status.st_ino
         with suppress(KeyError, OSError):  # no such group, or not one of ours
             os.chown(name, -1, grp.getgrnam(SERVICE_USER).gr_gid, dir_fd=directory)
             os.chmod(name, _SHARED_MODE, dir_fd=directory)
+        self._identity = _identity(os.lstat(name, dir_fd=directory))
 
 
 def connect(path: Path) -> socket.socket:
@@ -144,6 +142,11 @@ def connect(path: Path) -> socket.socket:
         connection.close()
         raise _unreachable(path, error) from error
     return connection
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """Return what tells a file from the next of its name, which may have its inode's number."""
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def _unreachable(path: Path, error: OSError) -> SweeperdError:
