@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, Self, cast, get_args
 
@@ -92,7 +92,9 @@ class SweepStatus:
 
     def as_json(self) -> JsonObject:
         """Return it as JSON-able fields; times as ISO 8601, UTC."""
-        plain = asdict(self)
+        # not asdict, which copies all there is: there may be a thousand of these to send
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        plain["totals"] = asdict(self.totals)
         for key in ("next_run", "held_since"):
             moment = plain[key]
             plain[key] = moment.isoformat(timespec="seconds") if moment is not None else None

@@ -143,8 +143,9 @@ class Supervisor:
 
     def rebind(self, binding: SweepSpec) -> None:
         """Use other settings from the next start on; a run under way keeps its own."""
-        self._binding = binding
-        self._announce()
+        former, self._binding = self._binding, binding
+        if former is None or former.timetable != binding.timetable:
+            self._announce()
         self._wake.set()
 
     def end(self) -> None:
