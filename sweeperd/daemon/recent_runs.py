@@ -68,7 +68,8 @@ class Rates:
     """How fast rows expire, and how fast they are deleted; rows per second of wall time.
 
     Attributes:
-        backlog: Expired rows present, estimated; None where nobody knows, as each of these.
+        backlog: Expired rows at the end of the newest run, or now while one is under way; None
+            where nobody knows, as each of these.
         inflow: Rows that expire.
         drain: Rows deleted, the pauses between runs included.
     """
@@ -133,7 +134,10 @@ class RecentRuns:
         runs = [*self._figures, *([under_way] if under_way is not None else [])]
         if not runs:
             return Rates()
-        return Rates(runs[-1].left, _inflow(runs), _drain(_stretch(runs), pause))
+        backlog, inflow = runs[-1].left, _inflow(runs)
+        if backlog is not None and under_way is not None:
+            backlog += (inflow or 0.0) * under_way.seconds  # expired since its start
+        return Rates(backlog, inflow, _drain(_stretch(runs), pause))
 
     def _take(self, entry: Mapping[str, object]) -> None:
         self._last, self._is_redacted = entry, False

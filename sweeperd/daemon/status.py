@@ -52,7 +52,7 @@ class SweepStatus:
         retention_lag_seconds: Age of the oldest expired row, beyond keep.
         behind: Whether that is more than max_retention_lag.
         last_run: The report of the newest run that ended, with `started_at`; None before the first.
-        backlog_estimate: Expired rows present.
+        backlog_estimate: Expired rows present at the end of the newest run, or now in a run.
         inflow_per_second: Rows that expire.
         drain_per_second: Rows that are deleted, pauses between runs included.
         eta_seconds: Until the backlog is gone, at these rates; None also for never.

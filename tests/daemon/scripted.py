@@ -40,6 +40,8 @@ class Settings:
     jitter: timedelta = timedelta()
     window: WallWindow | None = None
     enabled: bool = True
+    dry_run: bool = False
+    max_retention_lag: timedelta | None = None
     before: tuple[str, ...] = ()
     table: str = "public.sessions"
     column: str = "expires_at"
