@@ -12,8 +12,9 @@ from typing import Final
 
 import click
 
+from sweeperd.cli.daemon_place import find_socket
 from sweeperd.cli.options import config_option
-from sweeperd.cli.state_dir import Place, find_place, find_socket, own
+from sweeperd.cli.state_dir import Place, find_place, own
 from sweeperd.cli.terminal import say
 from sweeperd.config.values.durations import parse_duration
 from sweeperd.config.values.types import NAME

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sweeperd.cli.terminal import safe
-from sweeperd.config.files.loading import DEFAULT_PATH
-from sweeperd.config.models import Config, SweepConfig
+from sweeperd.config.places import DEFAULT_CONFIG
 from sweeperd.daemon.control.messages import CORRELATION_ID
+
+if TYPE_CHECKING:
+    from sweeperd.config.models import Config, SweepConfig
 
 config_option = click.option(
     "-c",
@@ -18,7 +21,7 @@ config_option = click.option(
     "config_path",
     # a file that cannot be read is a fault of the configuration (78), not of the usage
     type=click.Path(path_type=Path, readable=False),
-    default=DEFAULT_PATH,
+    default=DEFAULT_CONFIG,
     show_default=True,
     envvar="SWEEPERD_CONFIG",
     help="The configuration; conf.d/*.toml beside it is read, too.",

@@ -7,8 +7,8 @@ from typing import Final
 
 import click
 
+from sweeperd.cli.daemon_place import find_socket
 from sweeperd.cli.options import config_option, meant_config
-from sweeperd.cli.state_dir import find_socket
 from sweeperd.cli.terminal import say
 from sweeperd.daemon.control.client import RefusedError, ask
 from sweeperd.daemon.control.messages import ControlRequest

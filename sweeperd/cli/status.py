@@ -4,51 +4,27 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from typing import Final
 
 import click
 from rich.console import Console
-from rich.live import Live
 
+from sweeperd.cli.daemon_place import find_socket
 from sweeperd.cli.options import config_option, json_option, meant_config
-from sweeperd.cli.state_dir import find_socket
-from sweeperd.cli.status_table import status_page
-from sweeperd.cli.terminal import safe, say
-from sweeperd.config.files.loading import load_config
-from sweeperd.config.values.wording import suggestion
+from sweeperd.cli.status_page import Seen, status_page
+from sweeperd.cli.terminal import say
 from sweeperd.daemon.control.client import RefusedError, ask
 from sweeperd.daemon.control.endpoint import NotRunningError
 from sweeperd.daemon.control.messages import ControlRequest
-from sweeperd.daemon.recent_runs import RecentRuns
-from sweeperd.daemon.state.holds import damage_holds, read_holds
-from sweeperd.daemon.state.store import running_pid
-from sweeperd.daemon.status import Situation, SweepStatus
-from sweeperd.errors import EXIT_FAILED, EXIT_NOT_RUNNING, EXIT_OK, ConfigError, SweeperdError
-from sweeperd.host.clock import SystemClock
-from sweeperd.host.owner import become_owner_of
-from sweeperd.log.safe_text import redacted, safe_json
+from sweeperd.daemon.status import SweepStatus
+from sweeperd.errors import EXIT_FAILED, EXIT_OK, SweeperdError
+from sweeperd.log.safe_text import safe_json
 
 _REFRESH_SECONDS: Final = 2.0
 _PIPE_WIDTH: Final = 10_000  # a line of a table is a line, however long
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What is known at one moment.
-
-    Attributes:
-        sweeps: Their statuses.
-        notes: What else is not well with the daemon.
-        code: What the command exits with.
-    """
-
-    sweeps: list[SweepStatus]
-    notes: list[str]
-    code: int
 
 
 @click.command(epilog="Example: sweeperd status session_cleanup --json")
@@ -85,7 +61,7 @@ def status(
             width=None if is_terminal else _PIPE_WIDTH,
             highlight=False,
         )
-        shown.print(status_page(seen.sweeps, SystemClock().now(), shown.width))
+        shown.print(status_page(seen.sweeps, datetime.now(UTC), shown.width))
         # a pipe that was closed early is the command's own affair, not the table's
         click.echo(text.getvalue(), nl=False)
     for note in seen.notes:
@@ -95,12 +71,14 @@ def status(
 
 def _watched(config_path: Path, name: str | None, meant: str | None) -> Seen:
     """Show it until Ctrl-C; return what was seen last."""
+    from rich.live import Live  # noqa: PLC0415 - only here
+
     console = Console(highlight=False)
     seen = _look(config_path, name, meant)
     with Live(console=console, screen=True, auto_refresh=False) as live:
         try:
             while True:
-                page = status_page(seen.sweeps, SystemClock().now(), console.width, seen.notes)
+                page = status_page(seen.sweeps, datetime.now(UTC), console.width, seen.notes)
                 live.update(page, refresh=True)
                 time.sleep(_REFRESH_SECONDS)
                 seen = _look(config_path, name, meant)
@@ -117,7 +95,9 @@ def _look(config_path: Path, name: str | None, meant: str | None) -> Seen:
             raise click.UsageError(str(error)) from None
         raise
     except NotRunningError as error:
-        return _saved(config_path, name, error)
+        from sweeperd.cli.saved_status import saved_status  # noqa: PLC0415 - half a second
+
+        return saved_status(config_path, name, error)
 
 
 def _asked(config_path: Path, request: ControlRequest) -> Seen:
@@ -141,43 +121,3 @@ def _asked(config_path: Path, request: ControlRequest) -> Seen:
         )
     is_well = not rejected and all(sweep.is_well for sweep in sweeps)
     return Seen(sweeps, notes, EXIT_OK if is_well else EXIT_FAILED)
-
-
-def _saved(config_path: Path, name: str | None, error: NotRunningError) -> Seen:
-    """Return what the last daemon left in its state directory; nothing is written."""
-    try:
-        config = load_config(config_path)
-    except ConfigError as unusable:
-        return Seen([], [str(error), *map(str, unusable.problems)], EXIT_NOT_RUNNING)
-    if name is not None and name not in config.sweeps:
-        raise click.UsageError(
-            f"no sweep is called {safe(name)}: {suggestion(name, config.sweeps)}"
-        )
-    state_dir = config.daemon.state_dir
-    become_owner_of(state_dir)
-    if (pid := running_pid(state_dir)) is not None:
-        raise SweeperdError(
-            f"the daemon (pid {pid}) runs, but not with a control socket at "
-            f"{find_socket(config_path)}",
-            cure="its log has the reason: journalctl -u sweeperd EVENT=control_unavailable",
-        )
-    now = SystemClock().now
-    loaded, holds = read_holds(state_dir, now, config.sweeps.keys())
-    damaged = damage_holds(holds, loaded, config.sweeps)
-    sweeps = [
-        Situation(
-            sweep,
-            RecentRuns(loaded.records[one].history if one in loaded.records else ()),
-            holds.find(sweep) or damaged.get(one),
-            aside="the daemon does not run",
-        ).status(now())
-        for one, sweep in sorted(config.sweeps.items())
-        if name in {None, one}
-    ]
-    notes = [str(error), "this is what the last daemon saved"]
-    notes += [loaded.unusable] if loaded.unusable is not None else []
-    return Seen(_without_secrets(sweeps), notes, EXIT_NOT_RUNNING)
-
-
-def _without_secrets(sweeps: Iterable[SweepStatus]) -> list[SweepStatus]:
-    return [SweepStatus.from_json(redacted(sweep.as_json())) for sweep in sweeps]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from sweeperd.cli.daemon_place import find_socket
 from sweeperd.cli.daemon_run import sweep_by_daemon
 from sweeperd.cli.options import (
     CorrelationId,
@@ -19,7 +20,6 @@ from sweeperd.cli.options import (
     meant_config,
 )
 from sweeperd.cli.output import shown
-from sweeperd.cli.state_dir import find_socket
 from sweeperd.config.files.loading import load_config
 from sweeperd.config.models import Config, SweepConfig
 from sweeperd.config.order import in_order

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, Self, cast, get_args
 
-from sweeperd.config.models import SweepConfig
 from sweeperd.daemon.recent_runs import RecentRuns, RunFigures, number
 from sweeperd.daemon.schedule import due
-from sweeperd.sweep.guards.hold_file import Hold
-from sweeperd.sweep.outcome.report import Report
 
 if TYPE_CHECKING:
+    from sweeperd.config.models import SweepConfig
     from sweeperd.daemon.binding import SweepSpec
     from sweeperd.daemon.schedule import ClockReading, Progress
+    from sweeperd.sweep.guards.hold_file import Hold
+    from sweeperd.sweep.outcome.report import Report
 
 SweepState = Literal["idle", "running", "waiting", "held", "disabled"]
 

@@ -28,8 +28,6 @@ from sweeperd.config.values.types import NAME
 from sweeperd.config.values.wording import shown, suggestion
 from sweeperd.errors import ConfigError, Problem
 
-DEFAULT_PATH: Final = Path("/etc/sweeperd/sweeperd.toml")
-
 # keys of the model whose engine does not exist yet
 UNAVAILABLE: Final = {
     "sweeps": frozenset({"max_retention_lag"}),

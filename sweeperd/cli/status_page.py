@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -22,6 +23,21 @@ _COLOURS: Final = {
 }
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 _UNKNOWN: Final = "-"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known at one moment.
+
+    Attributes:
+        sweeps: Their statuses.
+        notes: What else is not well with the daemon.
+        code: What the command exits with.
+    """
+
+    sweeps: list[SweepStatus]
+    notes: list[str]
+    code: int
 
 
 def status_page(
