@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from sweeperd.daemon.hold_watch import HoldWatch
 from sweeperd.daemon.precedence import Turn
 from sweeperd.daemon.recent_runs import RecentRuns
 from sweeperd.daemon.run_record import did_not_happen, log_run, owed, recorded
@@ -17,10 +18,9 @@ from sweeperd.daemon.status import JsonObject, RunUnderWay, Situation, waits_or_
 from sweeperd.errors import EXIT_UNAVAILABLE
 from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
 from sweeperd.log.event import Event, emit
-from sweeperd.log.events import SweepCrashed, SweepReleased, SweepScheduled, SweepStarted
+from sweeperd.log.events import SweepCrashed, SweepScheduled, SweepStarted
 from sweeperd.log.setup import run_context
 from sweeperd.sweep.guards.hold_file import policy_of
-from sweeperd.sweep.guards.told import hold_event
 from sweeperd.sweep.options import RunOptions
 from sweeperd.sweep.outcome.report import Report
 
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 _LONGEST_NAP = 60.0
 # what a run may take beyond its timeout: cancelling the statement and the shielded COMMIT
 OVERTIME_SECONDS = 30.0
-# a hold is told when it changes, and then again after this time
-_REMINDER_SECONDS = 86_400.0
 
 State = Literal["waiting", "running", "held", "away", "ended"]
 
@@ -101,8 +99,7 @@ class Supervisor:
         self._binding: SweepSpec | None = binding
         self._records = records
         self._holds = holds
-        self._hold: Hold | None = None
-        self._hold_told: tuple[Hold, float] | None = None
+        self._watch = HoldWatch(holds, clock)
         self._clock = clock
         self._on_change = on_change
         self._turn = Turn(self.name, busy)
@@ -131,12 +128,12 @@ class Supervisor:
 
     async def _step(self, binding: SweepSpec) -> None:
         """Wait a while, or run."""
-        if self._hold is not None:
+        if self.hold is not None:
             self._refuse_request()
         pause = self._pause(binding) if self._request is None else 0.0
         if pause > 0:
             await self._nap(pause)
-        elif self._hold is not None:
+        elif self.hold is not None:
             self._advance(binding)
         else:
             await self._run_once(binding)
@@ -182,21 +179,19 @@ class Supervisor:
         """See whether a hold was set or removed since the last look; say so once."""
         if self._binding is None:
             return
-        former, self._hold = self._hold, self._holds.find(self._binding.sweep)
-        if self._hold is not None:
-            self._tell_hold(self._hold)
-            if self._running is not None:
-                self._running.stop.set()
-        elif former is not None:
-            self._tell_release(former)
-        if former != self._hold:
+        former = self._watch.look(self._binding.sweep)
+        if self.hold is not None and self._running is not None:
+            self._running.stop.set()
+        if self.hold is None and former is not None:
+            self._progress = replace(self._progress, retry=True)  # it runs at once
+        if former != self.hold:
             self._on_change()
             self._wake.set()
 
     @property
     def hold(self) -> Hold | None:
         """The hold that was found at the last look."""
-        return self._hold
+        return self._watch.hold
 
     def situation(self) -> Situation | None:
         """Return what is known of it at this moment; None once it has ended."""
@@ -210,9 +205,9 @@ class Supervisor:
         return Situation(
             binding.sweep,
             self._runs,
-            self._hold,
+            self.hold,
             RunUnderWay(running.started_at, running.report) if running is not None else None,
-            now.at(max(found.elapsed, now.elapsed)) if self._hold is None else None,
+            now.at(max(found.elapsed, now.elapsed)) if self.hold is None else None,
             waits_for,
             aside,
         )
@@ -221,26 +216,6 @@ class Supervisor:
     def last_run(self) -> Mapping[str, object] | None:
         """The report of the newest run that ended, without secrets."""
         return self._runs.last
-
-    def _tell_hold(self, hold: Hold) -> None:
-        """Log a hold when it changes, and once a day."""
-        now = self._clock.elapsed()
-        if self._hold_told is not None:
-            told, at = self._hold_told
-            if told == hold and now - at < _REMINDER_SECONDS:
-                return
-        self._hold_told = hold, now
-        emit(hold_event(hold, self.name))
-
-    def _tell_release(self, former: Hold) -> None:
-        """Log that the hold is gone, and run at once."""
-        self._hold_told = None
-        released = self._holds.released(self.name)
-        ended = former.has_ended(self._clock.now())
-        user = released.by if released is not None else ""
-        reason = f"{former.reason} (its end time has passed)" if ended else former.reason
-        emit(SweepReleased(self.name, reason, user))
-        self._progress = replace(self._progress, retry=True)
 
     def overdue(self, at: float) -> bool:
         """Tell whether a run has outlived its timeout by far.
@@ -259,7 +234,7 @@ class Supervisor:
             return "running"
         if self._binding is None:
             return "ended"
-        if self._hold is not None:
+        if self.hold is not None:
             return "held"
         return "away" if self._binding.outage.away else "waiting"
 
@@ -302,7 +277,7 @@ class Supervisor:
         pause = found.elapsed - self._clock.elapsed() if found is not None else 0.0
         if pause <= 0 and binding.outage.away:
             return _LONGEST_NAP  # the run is owed: its return wakes this loop
-        longest = binding.timetable.interval if self._hold is None else 0.0
+        longest = binding.timetable.interval if self.hold is None else 0.0
         if pause <= 0 and self._turn.must_wait(binding.after, self._clock.elapsed(), longest):
             return _LONGEST_NAP  # the end of another's run wakes this loop
         return pause
