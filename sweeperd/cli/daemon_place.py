@@ -43,7 +43,7 @@ def written_path(config_path: Path, key: Key) -> Path | None:
         SweeperdError: They name more than one.
     """
     found = {text for path in _files(config_path) for text in _values(path, key)}
-    absolute = sorted(text for text in found if text.startswith("/"))
+    absolute = sorted(text for text in found if text.startswith("/") and "\0" not in text)
     if len(absolute) > 1:
         what, cure = {
             "state_dir": ("state directory", "name the daemon's with --state-dir"),

@@ -145,7 +145,8 @@ class Daemon:
     async def _main_loop(self, signals: Signals) -> None:
         """Work until asked to stop; a side task that fails ends it, and systemd restarts."""
         await self._control.open()
-        self._notifier.ready(self._status())
+        self._shown = self._status()
+        self._notifier.ready(self._shown)
         tasks = [
             asyncio.create_task(work, name=name)
             for name, work in (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self, cast, get_args
 
 from sweeperd.daemon.recent_runs import RecentRuns, RunFigures, number
 from sweeperd.daemon.schedule import due
+from sweeperd.log.safe_text import bounded, redact
 
 if TYPE_CHECKING:
     from sweeperd.config.models import SweepConfig
@@ -180,7 +181,7 @@ class Situation:
         return SweepStatus(
             self.sweep.name,
             state,
-            reason,
+            redact(bounded(reason)) if reason is not None else None,
             self.next_run,
             lag,
             lag > _max_retention_lag(self.sweep) if lag is not None else None,

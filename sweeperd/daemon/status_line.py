@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from sweeperd.daemon.status import TROUBLES
-from sweeperd.log.safe_text import bounded
+from sweeperd.log.safe_text import bounded, redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ def _few(names: list[str]) -> str:
 def _with_reasons(reasons: Mapping[str, str]) -> str:
     """Return a few names, each with its reason in brackets."""
     shown = [
-        f"{name} ({bounded(reasons[name], _LONGEST_REASON)})" if reasons[name] else name
+        f"{name} ({redact(bounded(reasons[name], _LONGEST_REASON))})" if reasons[name] else name
         for name in sorted(reasons)[:_NAMES_SHOWN]
     ]
     return _and_more(shown, len(reasons))

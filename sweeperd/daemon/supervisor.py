@@ -107,6 +107,7 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._running: _Running | None = None
         self._request: RunRequest | None = None
+        self._has_ended = False
         self._runs = RecentRuns(self._record.history)
         self._share = draw()
         self._progress = self._restored()
@@ -124,6 +125,7 @@ class Supervisor:
                 self.look_at_hold()
                 await self._step(self._binding)
         finally:
+            self._has_ended = True
             self._refuse_request()
 
     async def _step(self, binding: SweepSpec) -> None:
@@ -167,6 +169,8 @@ class Supervisor:
         """
         done: asyncio.Future[JsonObject | None] = asyncio.get_running_loop().create_future()
         self._request = RunRequest(correlation_id, done)
+        if self._has_ended:
+            self._refuse_request()
         self._wake.set()
         return done
 

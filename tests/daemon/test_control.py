@@ -200,3 +200,29 @@ async def test_a_run_is_asked_for_queued_held_and_told_of_when_the_daemon_ends(
         await daemon.event("sweep_started", count=3)
         assert await daemon.end() == 0
         assert (await cut)["result"]["outcome"] == "stopped"
+
+
+async def test_many_changes_are_few_statuses_and_one_answer(tmp_path: Path) -> None:
+    names = [f"s{number}" for number in range(200)]
+
+    def sweeps(interval: str) -> str:
+        return "".join(sweep_table(name, f"t_{name}", interval=interval) for name in names)
+
+    # nothing listens there
+    daemon = DaemonProcess(tmp_path, "postgresql://u@127.0.0.1:1/d", sweeps("6h"))
+    async with daemon:
+        await daemon.notify.until("STATUS=", "waiting for database app (")
+        end = asyncio.ensure_future(daemon.notify.until("STOPPING=1"))
+        daemon.write(sweeps("7h"))
+        reloaded = await request(socket_of(daemon), "reload")
+        assert sorted(reloaded["result"]["changed"]) == sorted(names)
+        found = await request(socket_of(daemon), "status")
+        assert [one["sweep"] for one in found["result"]["sweeps"]] == sorted(names)
+        assert {one["state"] for one in found["result"]["sweeps"]} == {"waiting"}
+        assert "app" in found["result"]["daemon"]["databases_away"]
+        # each sweep was announced twice and ran at least once
+        await daemon.event("sweep_scheduled", count=400)
+        assert await daemon.end() == 0
+        await end
+    statuses = [message for message in daemon.notify.heard if "STATUS=" in message]
+    assert len(statuses) < 50

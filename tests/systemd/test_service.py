@@ -91,7 +91,7 @@ async def test_reload_good_and_bad(box: Box) -> None:
     assert reload.returncode != 0
     entry = await box.journal("EVENT=config_rejected")
     assert "sweeps.a.interval" in entry["MESSAGE"]
-    said = "/etc/sweeperd/sweeperd.toml:7: sweeps.a.interval: "
+    said = "/etc/sweeperd/sweeperd.toml:8: sweeps.a.interval: "
     line = await box.journal(until=lambda entry: str(entry["MESSAGE"]).startswith(said))
     assert line["PRIORITY"] == "3"
     assert (box.show("ActiveState"), box.show("MainPID")) == ("active", pid)

@@ -69,7 +69,7 @@ class Endpoint:
             EndpointTakenError: A process listens there, or it is no socket.
             OSError: The name cannot be taken.
         """
-        with open_directory(self.path.parent) as directory:
+        with open_directory(self.path.parent.resolve()) as directory:
             # two daemons that start at once must not both find the other's socket dead
             fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._make_room(directory)
@@ -121,7 +121,10 @@ class Endpoint:
         finally:
             os.umask(umask)
         with suppress(KeyError, OSError):  # no such group, or not one of ours
-            os.chown(name, -1, grp.getgrnam(SERVICE_USER).gr_gid, dir_fd=directory)
+            group = grp.getgrnam(SERVICE_USER).gr_gid
+            # the unit's system call filter has no chown; there the group is right from the start
+            if os.lstat(name, dir_fd=directory).st_gid != group:
+                os.chown(name, -1, group, dir_fd=directory)
             os.chmod(name, _SHARED_MODE, dir_fd=directory)
         self._identity = _identity(os.lstat(name, dir_fd=directory))
 
@@ -136,7 +139,7 @@ def connect(path: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(_CONNECT_SECONDS)
     try:
-        with open_directory(path.parent) as directory:
+        with open_directory(path.parent.resolve()) as directory:
             connection.connect(_address(directory, path))
     except OSError as error:
         connection.close()
