@@ -218,7 +218,7 @@ async def test_many_changes_are_few_statuses_and_one_answer(tmp_path: Path) -> N
         assert sorted(reloaded["result"]["changed"]) == sorted(names)
         found = await request(socket_of(daemon), "status")
         assert [one["sweep"] for one in found["result"]["sweeps"]] == sorted(names)
-        assert {one["state"] for one in found["result"]["sweeps"]} == {"waiting"}
+        assert {one["state"] for one in found["result"]["sweeps"]} <= {"waiting", "running"}
         assert "app" in found["result"]["daemon"]["databases_away"]
         # each sweep was announced twice and ran at least once
         await daemon.event("sweep_scheduled", count=400)
