@@ -113,11 +113,11 @@ def test_root_and_the_group_may_use_the_socket_and_nobody_else(box: Box) -> None
     found = box.shell("stat -c '%U:%G %a' /run/sweeperd/control.sock").stdout
     assert found == "sweeperd:sweeperd 660\n"
     try:
-        box.shell("useradd operator", "useradd -G sweeperd member")
-        box.shell("runuser -u member -- sweeperd reload")
-        refused = box.shell("runuser -u operator -- sweeperd reload", check=False)
+        box.shell("useradd outsider", "useradd -G sweeperd insider")
+        box.shell("runuser -u insider -- sweeperd reload")
+        refused = box.shell("runuser -u outsider -- sweeperd reload", check=False)
     finally:
-        box.shell("userdel -r operator", "userdel -r member", check=False)
+        box.shell("userdel outsider", "userdel insider", check=False)
     assert refused.returncode == 1
     assert "run this as root or as a member of the group sweeperd" in refused.stderr
 
