@@ -57,6 +57,10 @@ def _missing(part: str) -> str | None:
             and Path("/usr/lib/postgresql/15/bin/postgres").exists(),
             "needs root, PostgreSQL 15 and the shared citus",
         ),
+        "prometheus": (
+            all(map(shutil.which, ("prometheus", "promtool"))),
+            "no prometheus: make apt",
+        ),
         "cysystemd": (importlib.util.find_spec("cysystemd") is not None, "no cysystemd: make apt"),
     }
     present, reason = checks[part]
