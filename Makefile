@@ -66,8 +66,9 @@ bench-discover: $(STAMP)  ## precision and recall of `sweeperd discover`, and 5,
 demo: $(STAMP)  ## see the daemon at work on a throw-away PostgreSQL, for a minute
 	@$(VENV)/bin/sweeperd demo
 
-docs: $(STAMP)  ## write docs/presets.md from the presets
+docs: $(STAMP)  ## write docs/presets.md from the presets, docs/events.md from the journal's catalog
 	@$(VENV)/bin/sweeperd presets --markdown >docs/presets.md
+	@$(PY) packaging/events.py >docs/events.md
 
 deb:  ## build dist/sweeperd_*.deb for this Debian or Ubuntu (root: make apt-deb first)
 	@packaging/build-deb

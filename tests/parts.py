@@ -61,6 +61,7 @@ def _missing(part: str) -> str | None:
             all(map(shutil.which, ("prometheus", "promtool"))),
             "no prometheus: make apt",
         ),
+        "journalctl": (shutil.which("journalctl") is not None, "no journalctl: not on systemd"),
         "cysystemd": (importlib.util.find_spec("cysystemd") is not None, "no cysystemd: make apt"),
     }
     present, reason = checks[part]
