@@ -213,7 +213,7 @@ def free_port() -> int:
 def test_the_listener_answers_while_others_send_half_a_request() -> None:
     port, problems = free_port(), ["a run is late"]
     listener = MetricsListener(f":{port}", CollectorRegistry(), lambda: problems)
-    flood = [socket.create_connection(("127.0.0.1", port)) for _ in range(15)]
+    flood = [socket.create_connection(("127.0.0.1", port)) for _ in range(12)]
     try:
         for one in flood:
             one.sendall(b"GET /metr")

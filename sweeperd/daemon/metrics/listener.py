@@ -52,7 +52,9 @@ class MetricsListener:
     def _answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path == "/metrics":
-            answer: Iterable[bytes] = self._metrics(environ, start)
+            # the plain format, which each Prometheus reads, takes half the time of OpenMetrics
+            plain: WSGIEnvironment = {**environ, "HTTP_ACCEPT": ""}
+            answer: Iterable[bytes] = self._metrics(plain, start)
             return answer
         if path != "/healthz":
             start("404 Not Found", [_TEXT])
