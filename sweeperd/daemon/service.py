@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
-    from sweeperd.daemon.fleet import DatabaseHandle
+    from sweeperd.daemon.fleet import Changes, DatabaseHandle
     from sweeperd.host.clock import Clock
     from sweeperd.host.signals import Signals
     from sweeperd.log.event import Listener
@@ -180,8 +180,7 @@ class Daemon:
         enabled = sum(sweep.enabled for sweep in config.sweeps.values())
         emit(DaemonStarted(__version__, os.getpid(), enabled, str(self._path)))
         self._warn_of(config)
-        self._metrics.apply(config, self._ledger.record)
-        self._fleet.apply(config)
+        self._apply(config)
         self._notifier.ready(self._status())
 
     async def _main_loop(self, signals: Signals) -> None:
@@ -275,12 +274,16 @@ class Daemon:
         tried = [key for key, value in fixed.items() if getattr(config.daemon, key) != value]
         self._config = config.model_copy(update={"daemon": config.daemon.model_copy(update=fixed)})
         configure(config.daemon.log_level, config.daemon.log_format)
-        self._metrics.apply(config, self._ledger.record)
-        changes = self._fleet.apply(config)
+        changes = self._apply(config)
         emit(ConfigReloaded(changes.added, changes.changed, changes.removed))
         self._warn_of(config)
         if tried:
             emit(ConfigNeedsRestart([f"daemon.{key}" for key in tried]))
+
+    def _apply(self, config: Config) -> Changes:
+        """Put a configuration in force."""
+        self._metrics.apply(config, self._ledger.record)
+        return self._fleet.apply(config)
 
     def _warn_of(self, config: Config) -> None:
         for reason in config.warnings:

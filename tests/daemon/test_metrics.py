@@ -170,13 +170,18 @@ def test_reloads_and_databases_are_told() -> None:
 
 
 def test_a_restart_does_not_forget_the_last_success() -> None:
-    start = datetime(2026, 1, 1, tzinfo=UTC)
+    success, start = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    history = tuple(
+        {"started_at": began.isoformat(), "outcome": outcome, "deleted_count": 1}
+        for began, outcome in ((success, "timed_out"), (start, "failed"))
+    )
     shown = Metrics(lambda: ())
-    shown.apply(config("a"), lambda _: SweepRecord(last_start=start, last_outcome="drained"))
+    record = SweepRecord(last_start=start, last_outcome="failed", history=history)
+    shown.apply(config("a"), lambda _: record)
 
-    for name in ("start", "success"):
+    for name, at in (("start", start), ("success", success)):
         found = value(shown, f"sweeperd_last_{name}_timestamp_seconds", sweep="a")
-        assert found == start.timestamp()
+        assert found == at.timestamp()
 
 
 def test_the_pulse_is_that_of_the_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from sweeperd.log.daemon_events import (
@@ -17,7 +18,7 @@ from sweeperd.log.events import RunEnded, SweepStarted
 from sweeperd.log.run_events import BatchCommitted, BatchRolledBack, Surveyed, Waited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sweeperd.config.models import Config, SweepConfig
     from sweeperd.daemon.state.record import SweepRecord
@@ -31,9 +32,8 @@ CAUSES: Final = frozenset(
     }
 )  # fmt: skip
 PHASES: Final = ("survey", "delete", "commit", "rolled_back")
-# Outcomes of a run that worked as configured; one that its limits ended, if it deleted rows.
-_DONE: Final = frozenset({"drained"})
-_WORKED: Final = frozenset({"timed_out", "capped"})
+# A run that its limits ended is a success if it deleted rows.
+_LIMITED: Final = frozenset({"timed_out", "capped"})
 _DAY_SECONDS: Final = 86_400.0
 
 
@@ -90,10 +90,11 @@ class SweepCounts:
     def take_up(self, record: SweepRecord) -> None:
         """Take what an earlier process knew."""
         self.last_outcome = record.last_outcome
-        if record.last_start is not None:
-            self.last_start = record.last_start.timestamp()
-            if record.last_outcome in _DONE:
-                self.last_success = self.last_start
+        self.last_start = record.last_start.timestamp() if record.last_start else None
+        good = [run for run in record.history if _is_success(run)]
+        if good:
+            began = datetime.fromisoformat(str(good[-1]["started_at"]))
+            self.last_success = began.timestamp()
 
     def delete(self, rows: int) -> None:
         """Take that rows were deleted and committed."""
@@ -112,10 +113,16 @@ class SweepCounts:
         self.runs[outcome] += 1
         self.skipped += event.skipped_count
         self.last_outcome = outcome
-        if outcome in _DONE or (outcome in _WORKED and event.deleted_count):
+        if _is_success({"outcome": outcome, "deleted_count": event.deleted_count}):
             self.last_success = time.time()
         if outcome == "drained" and event.expired_count is None:
             self.expired_rows = 0.0
+
+
+def _is_success(run: Mapping[str, object]) -> bool:
+    """Tell whether a run ended as it should, by its report."""
+    outcome = run.get("outcome")
+    return outcome == "drained" or (outcome in _LIMITED and bool(run.get("deleted_count")))
 
 
 class Counts:
