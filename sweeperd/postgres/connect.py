@@ -31,10 +31,16 @@ class Database:
 
     Args:
         config: Its DSN, secret and limits.
+
+    Attributes:
+        in_use: Slots that are taken at this moment.
+        waiting: Who waits for one.
     """
 
     def __init__(self, config: DatabaseConfig) -> None:
         self.config = config
+        self.in_use = 0
+        self.waiting = 0
         self._free = asyncio.Semaphore(config.max_connections)
 
     @property
@@ -50,8 +56,17 @@ class Database:
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for one of ``max_connections``."""
-        async with self._free:
+        self.waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self.waiting -= 1
+        self.in_use += 1
+        try:
             yield
+        finally:
+            self.in_use -= 1
+            self._free.release()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

@@ -8,7 +8,12 @@ from typing import Final
 
 import asyncpg
 
-from sweeperd.log.run_events import AutovacuumExpected, TableVacuumed, VacuumAdvised
+from sweeperd.log.run_events import (
+    AutovacuumExpected,
+    AutovacuumNotDue,
+    TableVacuumed,
+    VacuumAdvised,
+)
 from sweeperd.postgres.catalog import quote_if_needed
 from sweeperd.postgres.catalog_reads import CatalogReads, Row
 from sweeperd.postgres.sql import vacuum as sql_vacuum
@@ -34,12 +39,14 @@ class DeadRows:
         shown: Its name for a person.
         reason: Why autovacuum will or will not come.
         served: Whether it will.
+        is_off: Whether it never will.
     """
 
     table: Table
     shown: str
     reason: str
     served: bool
+    is_off: bool = False
 
 
 async def vacuum_if_large(run: RunContext, session: Session) -> None:
@@ -87,9 +94,13 @@ def _judge(table: Table, row: Row, gone: int) -> DeadRows:
     threshold = f"{dead} dead rows, its threshold is {row['threshold']:.0f}"
     shown = f"{quote_if_needed(table.schema)}.{quote_if_needed(table.name)}"
     if not row["running"]:
-        return DeadRows(table, shown, "autovacuum or track_counts is off", served=False)
+        return DeadRows(
+            table, shown, "autovacuum or track_counts is off", served=False, is_off=True
+        )
     if not row["enabled"]:
-        return DeadRows(table, shown, "the table has autovacuum_enabled = off", served=False)
+        return DeadRows(
+            table, shown, "the table has autovacuum_enabled = off", served=False, is_off=True
+        )
     return DeadRows(table, shown, threshold, served=dead > row["threshold"])
 
 
@@ -101,7 +112,8 @@ async def _follow_up(run: RunContext, connection: Connection, dead: DeadRows) ->
         await _vacuum(run, connection, dead)
         return
     line = f"VACUUM (ANALYZE) {dead.shown};"
-    run.listener(VacuumAdvised(run.sweep.name, dead.shown, dead.reason, line))
+    advice = VacuumAdvised if dead.is_off else AutovacuumNotDue
+    run.listener(advice(run.sweep.name, dead.shown, dead.reason, line))
     run.report.warn(f"autovacuum will not come to {dead.shown}: {dead.reason}; run {line}")
 
 
