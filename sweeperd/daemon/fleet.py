@@ -11,13 +11,15 @@ from sweeperd.config.order import predecessors
 from sweeperd.daemon.binding import SweepSpec
 from sweeperd.daemon.reachability import Outage
 from sweeperd.daemon.supervisor import OVERTIME_SECONDS, Supervisor
+from sweeperd.errors import DatabaseUnreachableError
 from sweeperd.log.event import emit
 from sweeperd.log.events import SweepLoopDied
+from sweeperd.sweep.outcome.lag import RetentionLag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sweeperd.config.models import Config, DatabaseConfig
+    from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
     from sweeperd.daemon.binding import Records, RunSweep
     from sweeperd.host.clock import Clock
     from sweeperd.sweep.guards.hold_file import Holds
@@ -35,6 +37,13 @@ class DatabaseHandle(Protocol):
 
     async def probe(self) -> None:
         """Log in once; raise when it is away."""
+
+    async def measure_lag(self, sweep: SweepConfig) -> RetentionLag | None:
+        """Measure a sweep's retention lag; None when it cannot be looked at for now.
+
+        Raises:
+            DatabaseUnreachableError: It is away.
+        """
 
 
 @dataclass(frozen=True)
@@ -125,6 +134,30 @@ class Fleet:
             if changed or member.supervisor.is_held:
                 member.supervisor.look_at_hold()
 
+    async def measure_lags(self) -> None:
+        """Look at the retention lags that are due, on all databases side by side."""
+        for member in self._members.values():
+            member.supervisor.judge_lag()
+        await asyncio.gather(
+            *(self._measure_lags(name, database) for name, database in self._databases.items())
+        )
+
+    async def _measure_lags(self, name: str, database: _Database) -> None:
+        """Look at a database's sweeps, one after the other; what is away is asked once."""
+        lost = f"database {name} is lost" if database.outage.away else None
+        for member in list(self._members.values()):
+            supervisor, sweep = member.supervisor, member.binding.sweep
+            if sweep.database != name or supervisor.state == "running" or not supervisor.lag.is_due:
+                continue
+            lag = RetentionLag(None, reason=lost) if lost else None
+            try:
+                lag = lag or await database.link.measure_lag(sweep)
+            except DatabaseUnreachableError as error:
+                lost = str(error)
+                lag = RetentionLag(None, reason=lost)
+            if lag is not None:
+                supervisor.take_lag(lag)
+
     def health_problems(self, at: float) -> list[str]:
         """Return why the watchdog must not be told that all is well.
 
@@ -147,6 +180,9 @@ class Fleet:
             names = [one.name for one in supervisors if one.state == state]
             if names:
                 parts.append(f"{words} {_few(names)}")
+        behind = [one.name for one in supervisors if one.lag.behind]
+        if behind:
+            parts.append(f"behind {_few(behind)}")
         away = [name for name, database in self._databases.items() if database.outage.away]
         if away:
             parts.append(f"waiting for database {_few(away)}")

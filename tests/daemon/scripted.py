@@ -16,6 +16,7 @@ from sweeperd.daemon.state.record import SweepRecord
 from sweeperd.daemon.supervisor import Supervisor
 from sweeperd.errors import EXIT_UNAVAILABLE, DatabaseUnreachableError
 from sweeperd.sweep.guards.hold_file import Holds
+from sweeperd.sweep.outcome.lag import RetentionLag
 
 if TYPE_CHECKING:
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
@@ -44,6 +45,10 @@ class Settings:
     table: str = "public.sessions"
     column: str = "expires_at"
     condition: str | None = None
+
+    @property
+    def longest_retention_lag(self) -> timedelta:
+        return 2 * self.interval + self.timeout
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,8 @@ class ScriptedLink:
     starts: list[float] = field(default_factory=list)
     probes: list[float] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    lags: list[float | None] = field(default_factory=list)
+    measured: list[tuple[str, float]] = field(default_factory=list)
     at_once: int = 0
     most_at_once: int = 0
 
@@ -127,6 +134,16 @@ class ScriptedLink:
         self.probes.append(self.clock.elapsed())
         if not self.reachable:
             raise DatabaseUnreachableError("database app: cannot connect")
+
+    async def measure_lag(self, sweep: SweepConfig) -> RetentionLag | None:
+        """Tell the next of ``lags``; the last one stays."""
+        if not self.reachable:
+            raise DatabaseUnreachableError("database app: cannot connect")
+        self.measured.append((sweep.name, self.clock.elapsed()))
+        seconds = self.lags[0] if self.lags else 0.0
+        if len(self.lags) > 1:
+            self.lags.pop(0)
+        return RetentionLag(seconds, reason=None if seconds is not None else "no such table")
 
     async def run(
         self,

@@ -1,0 +1,75 @@
+"""Looks at the retention lags of one database's sweeps between their runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sweeperd.errors import DatabaseUnreachableError, SweeperdError
+from sweeperd.postgres.sqlstate import SERVER_ERRORS, describe
+from sweeperd.sweep.outcome.lag import RetentionLag
+from sweeperd.sweep.survey.retention_lag import LagProbe, retention_lag
+from sweeperd.sweep.survey.survey import survey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sweeperd.config.models import SweepConfig
+    from sweeperd.host.clock import Clock
+    from sweeperd.postgres.connect import Database
+    from sweeperd.postgres.transaction import Connection
+    from sweeperd.sweep.outcome.memory import SweepMemory
+
+
+class LagProbes:
+    """What the last surveys found, so that a look costs two statements.
+
+    Args:
+        database: Where the tables are.
+        clock: The host's clocks.
+        memory_of: Returns what a sweep's last run left.
+    """
+
+    def __init__(
+        self, database: Database, clock: Clock, memory_of: Callable[[str], SweepMemory]
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._memory_of = memory_of
+        self._probes: dict[str, LagProbe] = {}
+
+    def keep(self, probe: LagProbe | None) -> None:
+        """Keep what a run's survey found; None where it came to none."""
+        if probe is not None:
+            name = probe.sweep.name
+            self._probes[name] = probe.after(self._probes.get(name))
+
+    async def measure(self, sweep: SweepConfig) -> RetentionLag | None:
+        """Measure a sweep's lag; None when all connections are in use.
+
+        Raises:
+            DatabaseUnreachableError: The database is away.
+        """
+        if sweep.column is None:
+            return RetentionLag(None, reason="a condition does not tell when a row expired")
+        if not self._database.has_free_slot:
+            return None
+        try:
+            async with self._database.connection() as connection:
+                lag = await self._measure(connection, sweep)
+        except DatabaseUnreachableError:
+            raise
+        except (SweeperdError, *SERVER_ERRORS) as error:
+            lag = RetentionLag(None, reason=describe(error))
+        except Exception as error:  # noqa: BLE001 - one sweep's defect must not end the others
+            lag = RetentionLag(None, reason=f"unexpected {type(error).__name__}: {error}")
+        if lag.seconds is None:  # the table may have become another one
+            self._probes.pop(sweep.name, None)
+        return lag
+
+    async def _measure(self, connection: Connection, sweep: SweepConfig) -> RetentionLag:
+        probe = self._probes.get(sweep.name)
+        if probe is None or probe.sweep != sweep:
+            found = await survey(connection, sweep, self._database.config, self._clock)
+            self.keep(LagProbe.of(sweep, found, self._memory_of(sweep.name)))
+            probe = self._probes[sweep.name]
+        return await retention_lag(connection, probe)
