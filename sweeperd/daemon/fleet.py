@@ -17,7 +17,7 @@ from sweeperd.log.events import SweepLoopDied
 from sweeperd.sweep.outcome.lag import RetentionLag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
     from sweeperd.daemon.binding import Records, RunSweep
@@ -38,8 +38,8 @@ class DatabaseHandle(Protocol):
     async def probe(self) -> None:
         """Log in once; raise when it is away."""
 
-    async def measure_lag(self, sweep: SweepConfig) -> RetentionLag | None:
-        """Measure a sweep's retention lag; None when it cannot be looked at for now.
+    async def measure_lags(self, sweeps: Sequence[SweepConfig]) -> dict[str, RetentionLag]:
+        """Measure retention lags; return those that could be looked at, by name.
 
         Raises:
             DatabaseUnreachableError: It is away.
@@ -143,20 +143,29 @@ class Fleet:
         )
 
     async def _measure_lags(self, name: str, database: _Database) -> None:
-        """Look at a database's sweeps, one after the other; what is away is asked once."""
+        """Look at the sweeps of one database."""
+        due = {
+            member.supervisor.name: member
+            for member in self._members.values()
+            if member.binding.sweep.database == name
+            and member.supervisor.state != "running"
+            and member.supervisor.lag.is_due
+        }
+        if not due:
+            return
         lost = f"database {name} is lost" if database.outage.away else None
-        for member in list(self._members.values()):
-            supervisor, sweep = member.supervisor, member.binding.sweep
-            if sweep.database != name or supervisor.state == "running" or not supervisor.lag.is_due:
-                continue
-            lag = RetentionLag(None, reason=lost) if lost else None
+        lags: dict[str, RetentionLag] = {}
+        if lost is None:
             try:
-                lag = lag or await database.link.measure_lag(sweep)
+                lags = await database.link.measure_lags(
+                    [member.binding.sweep for member in due.values()]
+                )
             except DatabaseUnreachableError as error:
                 lost = str(error)
-                lag = RetentionLag(None, reason=lost)
-            if lag is not None:
-                supervisor.take_lag(lag)
+        if lost is not None:
+            lags = dict.fromkeys(due, RetentionLag(None, reason=lost))
+        for sweep, lag in lags.items():
+            due[sweep].supervisor.take_lag(lag)
 
     def health_problems(self, at: float) -> list[str]:
         """Return why the watchdog must not be told that all is well.

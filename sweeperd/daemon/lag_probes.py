@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Final
 
-from sweeperd.errors import DatabaseUnreachableError, SweeperdError
+from sweeperd.errors import SweeperdError
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, describe
 from sweeperd.sweep.outcome.lag import RetentionLag
 from sweeperd.sweep.survey.retention_lag import LagProbe, retention_lag
 from sweeperd.sweep.survey.survey import survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sweeperd.config.models import SweepConfig
     from sweeperd.host.clock import Clock
     from sweeperd.postgres.connect import Database
     from sweeperd.postgres.transaction import Connection
     from sweeperd.sweep.outcome.memory import SweepMemory
+
+_SECONDS: Final = 1.0  # for which a connection is used
+_UNTOLD: Final = RetentionLag(None, reason="a condition does not tell when a row expired")
 
 
 class LagProbes:
@@ -43,21 +47,31 @@ class LagProbes:
             name = probe.sweep.name
             self._probes[name] = probe.after(self._probes.get(name))
 
-    async def measure(self, sweep: SweepConfig) -> RetentionLag | None:
-        """Measure a sweep's lag; None when all connections are in use.
+    async def measure(self, sweeps: Sequence[SweepConfig]) -> dict[str, RetentionLag]:
+        """Measure the lags of several sweeps on one connection; return them by name.
+
+        After a second the connection is given back: the others are left out, as all are while
+        every connection is in use.
 
         Raises:
             DatabaseUnreachableError: The database is away.
         """
-        if sweep.column is None:
-            return RetentionLag(None, reason="a condition does not tell when a row expired")
-        if not self._database.has_free_slot:
-            return None
+        lags = {one.name: _UNTOLD for one in sweeps if one.column is None}
+        left = [one for one in sweeps if one.column is not None]
+        if not left or not self._database.has_free_slot:
+            return lags
+        loop = asyncio.get_running_loop()
+        async with self._database.connection() as connection:
+            end = loop.time() + _SECONDS
+            for sweep in left:
+                lags[sweep.name] = await self._try(connection, sweep)
+                if loop.time() > end or connection.is_closed():
+                    break
+        return lags
+
+    async def _try(self, connection: Connection, sweep: SweepConfig) -> RetentionLag:
         try:
-            async with self._database.connection() as connection:
-                lag = await self._measure(connection, sweep)
-        except DatabaseUnreachableError:
-            raise
+            lag = await self._measure(connection, sweep)
         except (SweeperdError, *SERVER_ERRORS) as error:
             lag = RetentionLag(None, reason=describe(error))
         except Exception as error:  # noqa: BLE001 - one sweep's defect must not end the others

@@ -29,13 +29,16 @@ class LagWatch:
 
     Args:
         clock: Time.
+        sweep: The sweep.
         draw: Returns a number from 0 to 1, so that the first looks of many sweeps are spread.
     """
 
-    def __init__(self, clock: Clock, draw: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, clock: Clock, sweep: SweepConfig, draw: Callable[[], float] = random.random
+    ) -> None:
         self._clock = clock
         begun = clock.elapsed()
-        self._next = begun + _LEAST_APART * draw()
+        self._next = begun + _apart(sweep) * draw()
         self._known = (0.0, begun)  # the lag at the last look that told one, and when that was
         self._is_measured = False
         self._failure: str | None = None
@@ -54,8 +57,7 @@ class LagWatch:
 
     def put_off(self, sweep: SweepConfig) -> None:
         """Look again after a tenth of the interval."""
-        pause = max(sweep.interval.total_seconds() * _INTERVAL_SHARE, _LEAST_APART)
-        self._next = self._clock.elapsed() + pause
+        self._next = self._clock.elapsed() + _apart(sweep)
 
     def take(self, lag: RetentionLag, sweep: SweepConfig) -> None:
         """Take what a look told."""
@@ -105,3 +107,8 @@ class LagWatch:
             self._told = None
             emit(SweepCaughtUp(sweep.name, round(seconds, 3)))
         return former != self.behind
+
+
+def _apart(sweep: SweepConfig) -> float:
+    """Return the seconds from one look to the next."""
+    return max(sweep.interval.total_seconds() * _INTERVAL_SHARE, _LEAST_APART)

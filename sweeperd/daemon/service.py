@@ -45,7 +45,7 @@ from sweeperd.sweep.once import run_once
 from sweeperd.sweep.runner import ARCHIVES, Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 _HEALTH_SECONDS = 15.0
 _HOLDS_SECONDS = 1.0
 # how often it is seen which retention lags are due to be measured; seconds
-_LAGS_SECONDS = 5.0
+_LAGS_SECONDS = 30.0
 # A stop takes 10 s at most: batches end by themselves well within the first part; what does
 # not is cancelled, and a COMMIT under way has its own bound of 5 s.
 _EDGE_SECONDS = 4.0
@@ -109,13 +109,13 @@ class ConnectedDatabase:
         finally:
             self.lag_probes.keep(runner.lag_probe)
 
-    async def measure_lag(self, sweep: SweepConfig) -> RetentionLag | None:
-        """Measure a sweep's retention lag between two runs; None while all connections are in use.
+    async def measure_lags(self, sweeps: Sequence[SweepConfig]) -> dict[str, RetentionLag]:
+        """Measure retention lags between runs; return those that could be looked at, by name.
 
         Raises:
             DatabaseUnreachableError: The database is away.
         """
-        return await self.lag_probes.measure(sweep)
+        return await self.lag_probes.measure(sweeps)
 
 
 def _tell_of_blocked_loop(seconds: float, stack: str) -> None:

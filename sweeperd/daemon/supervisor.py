@@ -91,7 +91,7 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._running: _Running | None = None
         self._share = draw()
-        self.lag = LagWatch(clock, draw)
+        self.lag = LagWatch(clock, binding.sweep, draw)
         self._last_end = ""
         self._progress = self._restored()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -135,15 +135,16 @@ class ScriptedLink:
         if not self.reachable:
             raise DatabaseUnreachableError("database app: cannot connect")
 
-    async def measure_lag(self, sweep: SweepConfig) -> RetentionLag | None:
+    async def measure_lags(self, sweeps: Sequence[SweepConfig]) -> dict[str, RetentionLag]:
         """Tell the next of ``lags``; the last one stays."""
         if not self.reachable:
             raise DatabaseUnreachableError("database app: cannot connect")
-        self.measured.append((sweep.name, self.clock.elapsed()))
+        self.measured += [(one.name, self.clock.elapsed()) for one in sweeps]
         seconds = self.lags[0] if self.lags else 0.0
         if len(self.lags) > 1:
             self.lags.pop(0)
-        return RetentionLag(seconds, reason=None if seconds is not None else "no such table")
+        lag = RetentionLag(seconds, reason=None if seconds is not None else "no such table")
+        return {one.name: lag for one in sweeps}
 
     async def run(
         self,

@@ -99,7 +99,7 @@ class Amounts:
         self._sweep = sweep
         self._found = found
         self._sizes = sizes
-        self._blocks = max(sum(leaf.blocks for leaf in found.leaves), 1)
+        self._blocks = max(sum(self._blocks_of(leaf) for leaf in found.leaves), 1)
 
     async def estimated(self) -> dict[int, Amount]:
         """Return the amount of each leaf, by OID, within 20 s."""
@@ -144,11 +144,16 @@ class Amounts:
 
     def _percent(self, leaf: Leaf) -> float:
         """Return the share of a leaf's blocks to read; of one that has no blocks here, all."""
-        if not leaf.one_heap or not leaf.blocks:
+        has = self._blocks_of(leaf)
+        if not has:
             return _WHOLE
-        blocks = max(_BLOCKS * leaf.blocks / self._blocks, _LEAST_BLOCKS)
-        percent = _WHOLE * blocks / leaf.blocks
+        percent = _WHOLE * max(_BLOCKS * has / self._blocks, _LEAST_BLOCKS) / has
         return _WHOLE if percent >= _WHOLE_FROM else percent
+
+    def _blocks_of(self, leaf: Leaf) -> int:
+        """Return a leaf's blocks, or those of all heaps below what is swept as a whole."""
+        size = self._sizes.get(leaf.relation.oid, Size())
+        return leaf.blocks or size.heap // self._found.server.block_size
 
     async def _try_count(self, leaf: Leaf, percent: float, limit_ms: int) -> Amount | None:
         """Count the rows of some blocks, or of all; None when it takes too long."""
@@ -173,7 +178,7 @@ class Amounts:
             return None
         if known.tuples <= 0 or known.pages <= 0:
             return None
-        rows = known.tuples / known.pages * leaf.blocks
+        rows = known.tuples / known.pages * self._blocks_of(leaf)
         if not self._sizes.get(known.oid, Size()).knows(rows):
             return None
         async with reading_rows(self._connection, self._frame(_SAMPLE_MS)):

@@ -65,7 +65,7 @@ async def examples(connection: Connection, sweep: SweepConfig, found: Survey) ->
         try:
             async with reading_rows(connection, framed):
                 rows = await fetch(connection, query)
-        except (asyncpg.QueryCanceledError, asyncpg.DataError):
+        except asyncpg.PostgresError:  # it took too long, or a ``where`` failed for a row
             return told
         told += [Example(row["key"], row["expires"]) for row in rows]
         if len(told) >= _EXAMPLES:
