@@ -33,7 +33,7 @@ from sweeperd.host.clock import SystemClock
 from sweeperd.host.owner import become_owner_of
 from sweeperd.log.safe_text import redacted, safe_json
 from sweeperd.postgres.connect import Database
-from sweeperd.postgres.sqlstate import SERVER_ERRORS, describe
+from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify, describe
 from sweeperd.sweep.guards.hold_file import Hold, Holds
 from sweeperd.sweep.preview.obstacles import Obstacle, Standing
 from sweeperd.sweep.preview.preview import Preview, preview
@@ -171,7 +171,9 @@ async def _look_at(
                 connection, sweep, database.config, SystemClock(), standing, exact=exact
             )
         except asyncpg.PostgresError as error:
-            return _unseen(sweep, describe(error), EXIT_FAILED)
+            locked = classify(error) is Fault.LOCK
+            what = f"{sweep.table} is locked by another session at this moment: " if locked else ""
+            return _unseen(sweep, f"{what}{describe(error)}", EXIT_FAILED)
         except SERVER_ERRORS as error:
             raise DatabaseUnreachableError(
                 f"database {database.name}: {describe(error)}"

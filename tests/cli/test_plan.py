@@ -236,7 +236,7 @@ async def test_an_unknown_name_a_lost_database_and_a_locked_table_end_in_words(
     async with other.transaction():
         await other.execute("LOCK t")
         [locked] = await planned(config, code=1)
-    assert "lock" in texts(locked)
+    assert "t is locked by another session" in texts(locked)
 
     away = configured(tmp_path, database, dsn="postgresql://u@127.0.0.1:1/d")
     [lost] = await planned(away, code=69)

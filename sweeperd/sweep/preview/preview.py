@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -11,6 +12,7 @@ from sweeperd.host.clock import Clock
 from sweeperd.postgres.catalog_reads import CatalogReads
 from sweeperd.postgres.transaction import Connection
 from sweeperd.sweep.checkup import advice, check_archive
+from sweeperd.sweep.execute.batch import BatchLimits
 from sweeperd.sweep.execute.partitions import find_past
 from sweeperd.sweep.outcome.lag import RetentionLag
 from sweeperd.sweep.plan.strategy import Choice, plan
@@ -47,6 +49,11 @@ class LeafPreview:
     choice: Choice
     size: Size
     amount: Amount
+
+    @property
+    def oid(self) -> int:
+        """Its OID."""
+        return self.choice.leaf.relation.oid
 
 
 @dataclass(frozen=True)
@@ -167,17 +174,13 @@ async def _look(
         await check_archive(connection, sweep, found)
     except SweeperdError as error:
         obstacles.append(Obstacle("archive", True, str(error)))
-    sizes = await read_sizes(connection, found)
-    amounts = Amounts(connection, sweep, found, sizes)
-    known = await (amounts.exact() if exact else amounts.estimated())
-    leaves = [
-        LeafPreview(
-            choice,
-            sizes.get(choice.leaf.relation.oid, Size()),
-            known[choice.leaf.relation.oid],
-        )
-        for choice in choices
-    ]
+    if BatchLimits.of(sweep.name, sweep, found.server).skip_locked_from_start:
+        try:
+            found.refuse_waits()
+        except SweeperdError as error:
+            obstacles.append(Obstacle("error", True, str(error)))
+    leaves = await _look_at_leaves(connection, sweep, found, choices, exact=exact)
+    known = {leaf.oid: leaf.amount for leaf in leaves}
     cascades = await cascade_losses(connection, found, total(list(known.values())))
     seen = TablePreview(
         table=found.root.shown,
@@ -200,6 +203,23 @@ async def _look(
         examples=tuple(await examples(connection, sweep, found)),
     )
     return seen, obstacles
+
+
+async def _look_at_leaves(
+    connection: Connection,
+    sweep: SweepConfig,
+    found: Survey,
+    choices: Sequence[Choice],
+    *,
+    exact: bool,
+) -> list[LeafPreview]:
+    sizes = await read_sizes(connection, found)
+    amounts = Amounts(connection, sweep, found, sizes)
+    known = await (amounts.exact() if exact else amounts.estimated())
+    by_oid = {choice.leaf.relation.oid: choice for choice in choices}
+    return [
+        LeafPreview(choice, sizes.get(oid, Size()), known[oid]) for oid, choice in by_oid.items()
+    ]
 
 
 async def _without_past(
