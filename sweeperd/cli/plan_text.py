@@ -13,6 +13,7 @@ import click
 
 from sweeperd.cli.terminal import safe
 from sweeperd.config.files.differences import SweepChange
+from sweeperd.log.event import counted
 from sweeperd.sweep.preview.amount import Amount
 from sweeperd.sweep.preview.forecast import Forecast
 from sweeperd.sweep.preview.preview import Preview, TablePreview
@@ -155,7 +156,7 @@ def _expired(amount: Amount) -> str:
 def _forecast(known: Forecast) -> str:
     runs = f" in {known.runs} runs" if known.runs > 1 else ""
     return (
-        f"about {known.batches:,} batches, {_age(known.seconds)}{runs}, up to "
+        f"about {counted(known.batches, 'batch')}, {_age(known.seconds)}{runs}, up to "
         f"{_bytes(known.wal_bytes)} of WAL (by {known.basis})"
     )
 

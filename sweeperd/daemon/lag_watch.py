@@ -41,6 +41,7 @@ class LagWatch:
         self._next = begun + _apart(sweep) * draw()
         self._known = (0.0, begun)  # the lag at the last look that told one, and when that was
         self._is_measured = False
+        self._grows = False
         self._failure: str | None = None
         self._told: float | None = None
         self.behind = False
@@ -48,7 +49,7 @@ class LagWatch:
     @property
     def retention_lag_seconds(self) -> float | None:
         """The lag of the last look; None when that told none."""
-        return self._known[0] if self._is_measured and self._failure is None else None
+        return self._known[0] if self._is_measured and not self._grows else None
 
     @property
     def is_due(self) -> bool:
@@ -63,10 +64,10 @@ class LagWatch:
         """Take what a look told."""
         self.put_off(sweep)
         if lag.seconds is None:
-            self._failure = lag.reason or "it cannot be measured"
+            self._fail(lag.reason or "it cannot be measured")
             return
         self._known = lag.seconds, self._clock.elapsed()
-        self._is_measured, self._failure = True, None
+        self._is_measured, self._grows, self._failure = True, False, None
 
     def take_run(self, report: Report, sweep: SweepConfig) -> None:
         """Take what a run told; one that drained the table left no lag, even if none was measured.
@@ -78,10 +79,13 @@ class LagWatch:
         if report.retention_lag is not None:
             self.take(report.retention_lag, sweep)
         elif report.outcome == "drained" and report.expired_count is None:
-            self._known, self._failure = (0.0, self._clock.elapsed()), None
-            self._is_measured = False
+            self._known = 0.0, self._clock.elapsed()
+            self._is_measured, self._grows, self._failure = False, True, None
         elif report.error is not None:
-            self._failure = report.error
+            self._fail(report.error)
+
+    def _fail(self, reason: str) -> None:
+        self._grows, self._failure = True, reason
 
     def judge(self, sweep: SweepConfig, why: str) -> bool:
         """Tell once when the sweep falls behind or catches up; return whether that changed.
@@ -92,7 +96,7 @@ class LagWatch:
         """
         now = self._clock.elapsed()
         seconds, at = self._known
-        if self._failure is not None or not self._is_measured:
+        if self._grows:
             seconds += now - at
         most = sweep.longest_retention_lag.total_seconds()
         former, self.behind = self.behind, seconds > most

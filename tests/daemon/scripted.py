@@ -45,10 +45,11 @@ class Settings:
     table: str = "public.sessions"
     column: str = "expires_at"
     condition: str | None = None
+    limit: timedelta | None = None
 
     @property
     def longest_retention_lag(self) -> timedelta:
-        return 2 * self.interval + self.timeout
+        return self.limit or 2 * self.interval + self.timeout
 
 
 @dataclass(frozen=True)

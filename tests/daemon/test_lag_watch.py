@@ -136,3 +136,15 @@ async def test_a_drained_run_without_a_measure_counts_as_no_lag(
     async with watched(link, column="", condition="old") as fleet:
         await clock.sleep(3 * DAY)
         assert "behind" not in fleet.status()
+
+
+async def test_a_short_limit_is_no_alarm_before_the_first_look(
+    clock: FakeClock, link: ScriptedLink
+) -> None:
+    memory = Memory(sessions=ago(clock))
+    with capture_logs() as logs:
+        async with watched(link, memory, limit=timedelta(minutes=1)):
+            await clock.sleep(5 * HOUR)
+
+    assert link.measured
+    assert not [line for line in logs if line["event"] == "sweep_behind"]
