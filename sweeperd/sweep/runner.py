@@ -45,7 +45,7 @@ from sweeperd.sweep.plan.strategy import Choice, plan
 from sweeperd.sweep.survey.dependents import surroundings
 from sweeperd.sweep.survey.facts import unguarded, was_promoted
 from sweeperd.sweep.survey.frame import table_frame
-from sweeperd.sweep.survey.retention_lag import LagProbe, retention_lag
+from sweeperd.sweep.survey.retention_lag import LagProbe, backlog, retention_lag
 from sweeperd.sweep.survey.survey import Survey, survey
 
 ARCHIVES: Final = "archive"  # below the state directory
@@ -155,6 +155,8 @@ class Runner:
             async with asyncio.timeout(LAG_SECONDS):
                 connection = await session.get()
                 report.retention_lag = await retention_lag(connection, self.lag_probe)
+                if report.outcome != "drained":
+                    report.backlog = await backlog(connection, self.lag_probe)
         except (TimeoutError, SweeperdError, RunEndError, *SERVER_ERRORS) as error:
             report.retention_lag = RetentionLag(None, reason=describe(error))
 

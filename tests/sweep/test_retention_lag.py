@@ -165,10 +165,14 @@ async def test_a_run_reports_lag_and_backlog_however_it_ends(database: TestDatab
     await database.execute(ROWS.format(value="at") + INDEX)
 
     capped = await sweep(database.dsn, max_rows=100)
+    sampled = await sweep(database.dsn, max_rows=1, condition="id > 100", column=None, keep=None)
     drained = await sweep(database.dsn)
 
     assert capped.outcome == "capped"
     assert capped.as_json()["retention_lag_seconds"] == pytest.approx(10 * HOUR, abs=2 * HOUR)
-    assert capped.as_json()["backlog_estimate"] == pytest.approx(500, abs=10)
+    assert capped.as_json()["backlog_estimate"] == pytest.approx(500, abs=5)
+    # a condition tells no age, so the survey's sample is what is known
+    assert "retention_lag_seconds" not in sampled.as_json()
+    assert sampled.as_json()["backlog_estimate"] == pytest.approx(1098, abs=5)
     fields = drained.as_json()
     assert (fields["retention_lag_seconds"], fields["backlog_estimate"]) == (0.0, 0)

@@ -67,6 +67,15 @@ def oldest_sampled(wanted: Wanted, percent: float) -> Statement:
     )
 
 
+def count_sampled(wanted: Wanted, percent: float) -> Statement:
+    """Count the expired rows in some blocks of a table."""
+    args = Args()
+    source = thinned(wanted.target.table, percent, args)
+    return Statement(
+        f"SELECT pg_catalog.count(*) FROM {source} WHERE {wanted.condition(args)}", tuple(args)
+    )
+
+
 def oldest_in(wanted: Wanted, blocks: TidRange) -> Statement:
     """Read the least value among the expired rows of a block range."""
     args, target = Args(), wanted.target

@@ -86,6 +86,7 @@ class Report:
         partitions: Leaves that were detached or dropped as a whole; their rows are not counted.
         expired_estimate: Expired rows that the survey estimated; None before it, or when it could
             not tell.
+        backlog: Expired rows that a sample told of when the run was over; None when nobody looked.
         retention_lag: How far the sweep was behind when the run was over; None when nobody looked.
         deadline: When its timeout ends, on the event loop's clock; None while it waits for a
             connection.
@@ -110,6 +111,7 @@ class Report:
     memory: SweepMemory = field(default_factory=SweepMemory)
     partitions: list[str] = field(default_factory=list)
     expired_estimate: int | None = None
+    backlog: int | None = None
     retention_lag: RetentionLag | None = None
     deadline: float | None = None
 
@@ -133,6 +135,8 @@ class Report:
             return self.expired_count
         if self.outcome == "drained":
             return 0
+        if self.backlog is not None:
+            return self.backlog
         if self.expired_estimate is None:
             return None
         return max(self.expired_estimate - self.deleted_count, 0)

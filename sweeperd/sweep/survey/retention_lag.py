@@ -126,6 +126,11 @@ def _drained_at(memory: SweepMemory, fingerprint: str) -> int | None:
     return load.drained_at if facts.cutoff == load.drained_at else None
 
 
+def _sampled_percent(heaps: Sequence[Leaf]) -> float:
+    blocks = sum(leaf.blocks for leaf in heaps)
+    return min(_WHOLE * _SAMPLE_BLOCKS / max(blocks, 1), _WHOLE)
+
+
 async def retention_lag(connection: Connection, probe: LagProbe) -> RetentionLag:
     """Measure the lag in transactions that may only read; what fails is told in the result.
 
@@ -140,6 +145,22 @@ async def retention_lag(connection: Connection, probe: LagProbe) -> RetentionLag
     slow = await look.by_index(indexed)
     await look.by_sample([leaf for leaf in probe.leaves if leaf not in indexed] + slow)
     return look.result()
+
+
+async def backlog(connection: Connection, probe: LagProbe) -> int | None:
+    """Estimate how many rows are expired, by a sample of 512 blocks; None when that fails.
+
+    Args:
+        connection: In no transaction.
+        probe: What is known of the table.
+    """
+    if probe.left_out or not all(leaf.one_heap for leaf in probe.leaves):
+        return None
+    look = _Look(connection, probe)
+    try:
+        return await look.count(probe.leaves)
+    except asyncpg.PostgresError:
+        return None
 
 
 class _Look:
@@ -173,8 +194,7 @@ class _Look:
     async def by_sample(self, leaves: Sequence[Leaf]) -> None:
         """Look at some blocks of each leaf, and at its first ones."""
         heaps = [leaf for leaf in leaves if leaf.one_heap]
-        blocks = sum(leaf.blocks for leaf in heaps)
-        percent = min(_WHOLE * _SAMPLE_BLOCKS / max(blocks, 1), _WHOLE)
+        percent = _sampled_percent(heaps)
         first = TidRange((0, 0), (_FIRST_BLOCKS, 0))
 
         def statements(wanted: sql.Wanted) -> list[Statement]:
@@ -186,6 +206,19 @@ class _Look:
             await self._read_all(heaps, {}, statements)
         except asyncpg.PostgresError as error:
             self._failure = describe(error)
+
+    async def count(self, heaps: Sequence[Leaf]) -> int | None:
+        """Count the expired rows of some blocks, in proportion to all; None when time is over."""
+        percent, found = _sampled_percent(heaps), 0
+        end = asyncio.get_running_loop().time() + _SECONDS
+        async with self._transaction({}):
+            cutoff = int(await self._connection.fetchval(sql.NOW))
+            for leaf in heaps:
+                if asyncio.get_running_loop().time() > end:
+                    return None
+                query = sql.count_sampled(self._probe.wanted(leaf, cutoff), percent)
+                found += int(await fetchval(self._connection, query))
+        return round(found * _WHOLE / percent)
 
     async def _read_all(
         self,
