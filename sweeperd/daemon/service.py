@@ -16,6 +16,7 @@ from sweeperd import __version__
 from sweeperd.config.files.loading import load_config
 from sweeperd.config.values.credentials import keep_credentials
 from sweeperd.daemon.fleet import Fleet
+from sweeperd.daemon.lag_probes import LagProbes
 from sweeperd.daemon.metrics.metrics import Metrics
 from sweeperd.daemon.state.holds import holds_of, put_in_force
 from sweeperd.daemon.state.ledger import Ledger
@@ -45,7 +46,7 @@ from sweeperd.sweep.once import run_once
 from sweeperd.sweep.runner import ARCHIVES, Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
@@ -54,11 +55,14 @@ if TYPE_CHECKING:
     from sweeperd.host.signals import Signals
     from sweeperd.log.event import Listener
     from sweeperd.sweep.options import RunOptions
+    from sweeperd.sweep.outcome.lag import RetentionLag
     from sweeperd.sweep.outcome.report import Report
 
 # how often health is looked at without a watchdog, and holds always; seconds
 _HEALTH_SECONDS = 15.0
 _HOLDS_SECONDS = 1.0
+# how often it is seen which retention lags are due to be measured; seconds
+_LAGS_SECONDS = 30.0
 # A stop takes 10 s at most: batches end by themselves well within the first part; what does
 # not is cancelled, and a COMMIT under way has its own bound of 5 s.
 _EDGE_SECONDS = 4.0
@@ -76,6 +80,7 @@ class ConnectedDatabase:
     clock: Clock
     archives: Path
     holds: Holds
+    lag_probes: LagProbes
 
     async def probe(self) -> None:
         """Log in once."""
@@ -90,20 +95,28 @@ class ConnectedDatabase:
         listener: Listener,
     ) -> None:
         """Run a sweep once, within its timeout."""
-        await run_once(
-            Runner(
-                sweep,
-                self.database,
-                self.clock,
-                listener=listener,
-                archives=self.archives,
-                holds=self.holds,
-            ),
-            report,
-            options,
-            timeout=sweep.timeout.total_seconds(),
-            clock=self.clock,
+        runner = Runner(
+            sweep,
+            self.database,
+            self.clock,
+            listener=listener,
+            archives=self.archives,
+            holds=self.holds,
         )
+        try:
+            await run_once(
+                runner, report, options, timeout=sweep.timeout.total_seconds(), clock=self.clock
+            )
+        finally:
+            self.lag_probes.keep(runner.lag_probe)
+
+    async def measure_lags(self, sweeps: Sequence[SweepConfig]) -> dict[str, RetentionLag]:
+        """Measure retention lags between runs; return those that could be looked at, by name.
+
+        Raises:
+            DatabaseUnreachableError: The database is away.
+        """
+        return await self.lag_probes.measure(sweeps)
 
 
 def _tell_of_blocked_loop(seconds: float, stack: str) -> None:
@@ -138,7 +151,8 @@ class Daemon:
     def _connected(self, settings: DatabaseConfig) -> ConnectedDatabase:
         archives = self._config.daemon.state_dir / ARCHIVES
         database = self._metrics.connections[settings.name] = Database(settings)
-        return ConnectedDatabase(database, self._clock, archives, self._holds)
+        probes = LagProbes(database, self._clock, lambda name: self._ledger.record(name).memory)
+        return ConnectedDatabase(database, self._clock, archives, self._holds, probes)
 
     async def serve(self) -> None:
         """Run until SIGTERM or SIGINT.
@@ -191,6 +205,7 @@ class Daemon:
                 ("stop", signals.stop.wait()),
                 ("watchdog", self._feed_watchdog()),
                 ("holds", self._look_at_holds()),
+                ("lags", self._measure_lags()),
                 ("reload", self._reload_when_requested(signals)),
                 ("state", self._ledger.write_behind()),
             )
@@ -249,6 +264,11 @@ class Daemon:
         while True:
             self._fleet.look_at_holds()
             await self._clock.sleep(_HOLDS_SECONDS)
+
+    async def _measure_lags(self) -> None:
+        while True:
+            await self._clock.sleep(_LAGS_SECONDS)
+            await self._fleet.measure_lags()
 
     async def _reload_when_requested(self, signals: Signals) -> None:
         while True:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from sweeperd.daemon.lag_watch import LagWatch
 from sweeperd.daemon.metrics.now import SweepNow
 from sweeperd.daemon.precedence import Turn
 from sweeperd.daemon.run_record import did_not_happen, owed, recorded
@@ -27,12 +28,14 @@ from sweeperd.sweep.outcome.report import Report
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sweeperd.config.models import SweepConfig
     from sweeperd.daemon.binding import Records, SweepSpec
     from sweeperd.daemon.reachability import Outage
     from sweeperd.daemon.schedule import Due, Progress
     from sweeperd.daemon.state.record import SweepRecord
     from sweeperd.host.clock import Clock
     from sweeperd.sweep.guards.hold_file import Hold, Holds
+    from sweeperd.sweep.outcome.lag import RetentionLag
 
 # asyncio's timers stand still while the host is suspended, and know nothing of a wall clock
 # that is set: so no wait is longer than this before the timetable is asked again
@@ -92,6 +95,8 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._running: _Running | None = None
         self._share = draw()
+        self.lag = LagWatch(clock, binding.sweep, draw)
+        self._last_end = ""
         self._progress = self._restored()
 
     async def run(self) -> None:
@@ -143,6 +148,24 @@ class Supervisor:
         if former != self._hold:
             self._on_change()
             self._wake.set()
+
+    def take_lag(self, lag: RetentionLag) -> None:
+        """Take the retention lag that was measured between two runs."""
+        if self._binding is not None:
+            self.lag.take(lag, self._binding.sweep)
+            self.judge_lag()
+
+    def judge_lag(self) -> None:
+        """See whether the sweep has fallen behind or caught up since the last look."""
+        if self._binding is not None and self.lag.judge(self._binding.sweep, self._why_behind()):
+            self._on_change()
+
+    def _why_behind(self) -> str:
+        if self._hold is not None:
+            return f"held: {self._hold.reason}"
+        if self._binding is not None and self._binding.outage.away:
+            return f"database {self._binding.sweep.database} is lost"
+        return self._last_end
 
     @property
     def is_held(self) -> bool:
@@ -307,6 +330,7 @@ class Supervisor:
                     self._holds.forget_release(self.name)
                 self.look_at_hold()
                 self._judge(binding.outage, report)
+                self._take_run(binding.sweep, report)
                 self._on_change()
 
     async def _execute(self, binding: SweepSpec, report: Report, released: tuple[str, ...]) -> None:
@@ -336,6 +360,13 @@ class Supervisor:
         """Log how the run ended; that a database is away is told once for all sweeps on it."""
         is_news = self._told.is_news(ended := report.ended())
         emit(ended, is_news=is_news and report.exit_code != EXIT_UNAVAILABLE)
+
+    def _take_run(self, sweep: SweepConfig, report: Report) -> None:
+        """See what a run tells of the retention lag."""
+        why = report.end_reason or report.error
+        self._last_end = f"the last run {report.outcome}" + (f": {why}" if why else "")
+        self.lag.take_run(report, sweep)
+        self.judge_lag()
 
     def _judge(self, outage: Outage, report: Report) -> None:
         """Tell the sweeps on the same database what this run learned of it."""

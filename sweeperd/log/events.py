@@ -75,6 +75,8 @@ class RunEnded(Event):
         end_reason: Why it ended so, as a sentence; None where the outcome says it all.
         expired_count: Expired rows that a dry run counted.
         partitions: Leaves that were detached or dropped whole.
+        backlog_estimate: Expired rows that are still there, estimated.
+        retention_lag_seconds: Age of the oldest expired row after the run.
         warnings: What the operator should know.
         error: What failed.
     """
@@ -92,6 +94,8 @@ class RunEnded(Event):
     strategy_reason: str | None = None
     expired_count: int | None = None
     partitions: Sequence[str] | None = None
+    backlog_estimate: int | None = None
+    retention_lag_seconds: float | None = None
     warnings: Sequence[str] | None = None
     error: str | None = None
 
@@ -253,6 +257,55 @@ class SweepReleased(Event):
     def sentence(self) -> str:
         by = f" by {self.user}" if self.user else ""
         return f"Sweep {self.sweep} is released{by}{because(self.reason)}"
+
+
+@dataclass(frozen=True)
+class SweepBehind(Event):
+    """Expired rows stay longer than they may; told when it begins, and once a day.
+
+    Attributes:
+        sweep: The sweep's name.
+        retention_lag_seconds: Age of the oldest expired row, or how long nothing is known of it.
+        max_retention_lag_seconds: The age beyond which the sweep is behind.
+        reason: What is known of the cause.
+    """
+
+    name = "sweep_behind"
+    level = "warning"
+
+    sweep: str
+    retention_lag_seconds: float
+    max_retention_lag_seconds: float
+    reason: str
+
+    def sentence(self) -> str:
+        return (
+            f"Sweep {self.sweep} is behind: expired rows stay for "
+            f"{self.retention_lag_seconds:.0f} s, max_retention_lag is "
+            f"{self.max_retention_lag_seconds:.0f} s{because(self.reason)}"
+        )
+
+
+@dataclass(frozen=True)
+class SweepCaughtUp(Event):
+    """A sweep that was behind is not any more.
+
+    Attributes:
+        sweep: The sweep's name.
+        retention_lag_seconds: Age of the oldest expired row.
+    """
+
+    name = "sweep_caught_up"
+    level = "info"
+
+    sweep: str
+    retention_lag_seconds: float
+
+    def sentence(self) -> str:
+        return (
+            f"Sweep {self.sweep} has caught up: expired rows stay for "
+            f"{self.retention_lag_seconds:.0f} s"
+        )
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ DEFAULT_PATH: Final = Path("/etc/sweeperd/sweeperd.toml")
 
 # keys of the model whose engine does not exist yet
 UNAVAILABLE: Final = {
-    "sweeps": frozenset({"max_retention_lag"}),
+    "sweeps": frozenset[str](),
     "databases": frozenset({"max_replication_bytes", "health"}),
     "daemon": frozenset({"socket"}),
 }

@@ -353,21 +353,24 @@ def row_key(target: Target, tid: Tid, key_columns: tuple[str, ...]) -> Statement
     """Return a row's key as text, such as ``id=7``, or no row when it has moved."""
     args = Args()
     table = target.table
-    named = [
-        f"{args.add(f'{name}=', 'text')} {CONCATENATED} "
-        f"coalesce({table.reference}.{quote(name)}::pg_catalog.text, 'null')"
-        for name in key_columns
-    ]
-    key = (
-        f"pg_catalog.concat_ws(', ', {', '.join(named)})"
-        if named
-        else f"pg_catalog.concat('ctid=', {table.reference}.ctid)"
-    )
+    key = key_text(table, key_columns, args)
     place = args.add(tid, "tid")
     return Statement(
         f"SELECT {key} FROM {table.source} WHERE {table.reference}.ctid {EQUAL} {place}",
         tuple(args),
     )
+
+
+def key_text(table: Table, key_columns: tuple[str, ...], args: Args) -> str:
+    """Return an expression for a row's key as text, such as ``id=7``; its place without a key."""
+    named = [
+        f"{args.add(f'{name}=', 'text')} {CONCATENATED} "
+        f"coalesce({table.reference}.{quote(name)}::pg_catalog.text, 'null')"
+        for name in key_columns
+    ]
+    if named:
+        return f"pg_catalog.concat_ws(', ', {', '.join(named)})"
+    return f"pg_catalog.concat('ctid=', {table.reference}.ctid)"
 
 
 def lock_probe(table: Table) -> Statement:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -164,16 +164,27 @@ async def _read_catalog(
 
 
 async def survey(
-    connection: Connection, sweep: SweepConfig, database: DatabaseConfig, clock: Clock
+    connection: Connection,
+    sweep: SweepConfig,
+    database: DatabaseConfig,
+    clock: Clock,
+    reads_by: Callable[[Connection], CatalogReads] = CatalogReads,
 ) -> Survey:
     """Read all that a run must know; one short transaction with its own timeout.
+
+    Args:
+        connection: In no transaction.
+        sweep: The sweep.
+        database: Its database.
+        clock: The host's clocks.
+        reads_by: Makes what reads the catalogues.
 
     Raises:
         SweepError: Table, column, type, unit or privilege forbid the sweep.
     """
     # the zone is set once the server is known to have it
     async with reading(connection, replace(table_frame(sweep), time_zone=None)):
-        reads = CatalogReads(connection)
+        reads = reads_by(connection)
         known = await _read_catalog(reads, sweep, database, clock)
         server, root, columns = known.server, known.root, known.columns
         cutoff = from_micros(server.cutoff)
