@@ -17,6 +17,7 @@ _MODULES: Final = {
     "discover": "discover",
     "hold": "hold",
     "install": "install",
+    "plan": "plan",
     "presets": "presets",
     "release": "hold",
     "reload": "reload",

@@ -13,7 +13,7 @@ from sweeperd.cli.terminal import safe
 from sweeperd.config.files.loading import load_config
 from sweeperd.config.values.wording import suggestion
 from sweeperd.daemon.control.endpoint import NotRunningError
-from sweeperd.daemon.recent_runs import RecentRuns
+from sweeperd.daemon.recent_runs import RecentRuns, number
 from sweeperd.daemon.state.holds import damage_holds, read_holds
 from sweeperd.daemon.state.store import running_pid
 from sweeperd.daemon.status import Situation, SweepStatus
@@ -54,16 +54,21 @@ def saved_status(config_path: Path, name: str | None, error: NotRunningError) ->
     now = SystemClock().now
     loaded, holds = read_holds(state_dir, now, config.sweeps.keys())
     damaged = damage_holds(holds, loaded, config.sweeps)
-    sweeps = [
-        Situation(
+    sweeps: list[SweepStatus] = []
+    for one, sweep in sorted(config.sweeps.items()):
+        if name not in {None, one}:
+            continue
+        runs = RecentRuns(loaded.records[one].history if one in loaded.records else ())
+        lag = number(runs.last or {}, "retention_lag_seconds")
+        situation = Situation(
             sweep,
-            RecentRuns(loaded.records[one].history if one in loaded.records else ()),
+            runs,
             holds.find(sweep) or damaged.get(one),
             aside="the daemon does not run",
-        ).status(now())
-        for one, sweep in sorted(config.sweeps.items())
-        if name in {None, one}
-    ]
+            retention_lag_seconds=lag,
+            behind=None if lag is None else lag > sweep.longest_retention_lag.total_seconds(),
+        )
+        sweeps.append(situation.status(now()))
     notes = [str(error), "this is what the last daemon saved"]
     notes += [loaded.unusable] if loaded.unusable is not None else []
     return Seen(_without_secrets(sweeps), notes, EXIT_NOT_RUNNING)

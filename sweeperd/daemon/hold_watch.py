@@ -21,6 +21,7 @@ class HoldWatch:
 
     Attributes:
         hold: What held it at the last look; None when it may run.
+        is_release_told: Whether the log has a release already that the next run would tell.
 
     Args:
         holds: Those of the state directory.
@@ -29,6 +30,7 @@ class HoldWatch:
 
     def __init__(self, holds: Holds, clock: Clock) -> None:
         self.hold: Hold | None = None
+        self.is_release_told = False
         self._holds = holds
         self._clock = clock
         self._told: tuple[Hold, float] | None = None
@@ -52,7 +54,7 @@ class HoldWatch:
         emit(hold_event(hold, sweep))
 
     def _tell_release(self, former: Hold, sweep: str) -> None:
-        self._told = None
+        self._told, self.is_release_told = None, True
         released = self._holds.released(sweep)
         ended = former.has_ended(self._clock.now())
         user = released.by if released is not None else ""

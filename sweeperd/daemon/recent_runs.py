@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final, Self
 
@@ -24,7 +24,7 @@ class RunFigures:
         started_at: Wall time of its start.
         seconds: How long it took; so far, while it is under way.
         deleted: Rows deleted.
-        backlog: Expired rows at its start, estimated; None where nobody knows.
+        backlog: Expired rows that it left, estimated; None where nobody knows.
         is_whole: Whether it ended with nothing more that it could delete.
         is_under_way: Whether it has not ended yet.
     """
@@ -57,10 +57,13 @@ class RunFigures:
 
     @property
     def left(self) -> float | None:
-        """Expired rows that it left of those at its start; None where that is not known."""
-        if self.is_whole:
-            return 0.0
-        return None if self.backlog is None else max(self.backlog - self.deleted, 0.0)
+        """Expired rows that it left; None where that is not known."""
+        return 0.0 if self.backlog is None and self.is_whole else self.backlog
+
+    @property
+    def ended_at(self) -> datetime:
+        """Wall time of its end."""
+        return self.started_at + timedelta(seconds=self.seconds)
 
 
 @dataclass(frozen=True)
@@ -134,10 +137,8 @@ class RecentRuns:
         runs = [*self._figures, *([under_way] if under_way is not None else [])]
         if not runs:
             return Rates()
-        backlog, inflow = runs[-1].left, _inflow(runs)
-        if backlog is not None and under_way is not None:
-            backlog += (inflow or 0.0) * under_way.seconds  # expired since its start
-        return Rates(backlog, inflow, _drain(_stretch(runs), pause))
+        inflow = _inflow(runs)
+        return Rates(_backlog(runs, inflow), inflow, _drain(_stretch(runs), pause))
 
     def _take(self, entry: Mapping[str, object]) -> None:
         self._last, self._is_redacted = entry, False
@@ -149,6 +150,18 @@ def number(entry: Mapping[str, object], key: str) -> float | None:
     """Return a number of a report; None where it has none of that name."""
     found = entry.get(key)
     return found if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+
+def _backlog(runs: list[RunFigures], inflow: float | None) -> float | None:
+    """Return the rows that the newest run left; what one under way found, less what it deleted."""
+    newest = runs[-1]
+    if not newest.is_under_way:
+        return newest.left
+    left = runs[-2].left if len(runs) > 1 else None
+    if left is None:
+        return None
+    since = (newest.started_at - runs[-2].ended_at).total_seconds() + newest.seconds
+    return max(left + (inflow or 0.0) * max(since, 0.0) - newest.deleted, 0.0)
 
 
 def _stretch(runs: list[RunFigures]) -> list[RunFigures]:
@@ -183,12 +196,12 @@ def _inflow(runs: list[RunFigures]) -> float | None:
         begun = runs[former].started_at
         deleted = sum(run.deleted for run in runs[former + 1 : newest + 1])
         return _per_second(deleted, begun, runs[former + 1].started_at)
-    known = [place for place, run in enumerate(runs) if run.backlog is not None]
+    known = [place for place, run in enumerate(runs) if run.left is not None]
     if len(known) > 1:
-        first, last = known[0], known[-1]
-        deleted = sum(run.deleted for run in runs[first:last])
-        grown = (runs[last].backlog or 0.0) - (runs[first].backlog or 0.0) + deleted
-        return _per_second(grown, runs[first].started_at, runs[last].started_at)
+        first, last = runs[known[0]], runs[known[-1]]
+        deleted = sum(run.deleted for run in runs[known[0] + 1 : known[-1] + 1])
+        grown = (last.left or 0.0) - (first.left or 0.0) + deleted
+        return _per_second(grown, first.ended_at, last.ended_at)
     return None
 
 

@@ -20,6 +20,8 @@ from sweeperd.daemon.control.endpoint import Endpoint, default_socket
 from sweeperd.daemon.control.server import ControlServer
 from sweeperd.daemon.controlled import ControlledDaemon
 from sweeperd.daemon.fleet import Fleet
+from sweeperd.daemon.lag_probes import LagProbes
+from sweeperd.daemon.metrics.metrics import Metrics
 from sweeperd.daemon.state.holds import holds_of, put_in_force
 from sweeperd.daemon.state.ledger import Ledger
 from sweeperd.daemon.state.store import StateStore
@@ -43,15 +45,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from sweeperd.config.models import DatabaseConfig
+    from sweeperd.config.models import Config, DatabaseConfig
     from sweeperd.daemon.configuration import Reloaded
-    from sweeperd.daemon.fleet import DatabaseHandle
+    from sweeperd.daemon.fleet import Changes, DatabaseHandle
     from sweeperd.host.clock import Clock
     from sweeperd.host.signals import Signals
 
 # how often health is looked at without a watchdog, and holds always; seconds
 _HEALTH_SECONDS = 15.0
 _HOLDS_SECONDS = 1.0
+# how often it is seen which retention lags are due to be measured; seconds
+_LAGS_SECONDS = 30.0
 # A stop takes 10 s at most: batches end by themselves well within the first part; what does
 # not is cancelled, and a COMMIT under way has its own bound of 5 s.
 _EDGE_SECONDS = 4.0
@@ -93,7 +97,9 @@ class Daemon:
 
     def _connected(self, settings: DatabaseConfig) -> ConnectedDatabase:
         archives = self._configuration.config.daemon.state_dir / ARCHIVES
-        return ConnectedDatabase(Database(settings), self._clock, archives, self._holds)
+        database = self._metrics.connections[settings.name] = Database(settings)
+        probes = LagProbes(database, self._clock, lambda name: self._ledger.record(name).memory)
+        return ConnectedDatabase(database, self._clock, archives, self._holds, probes)
 
     async def serve(self) -> None:
         """Run until SIGTERM or SIGINT.
@@ -127,10 +133,12 @@ class Daemon:
         self._fleet = Fleet(
             self._connect, self._ledger, self._holds, self._clock, on_change=self._changed.set
         )
+        self._metrics = Metrics(self._fleet.now)
+        stack.enter_context(self._metrics.shown(config.daemon))
         enabled = sum(sweep.enabled for sweep in config.sweeps.values())
         emit(DaemonStarted(__version__, os.getpid(), enabled, str(self._path)))
         self._configuration.warn()
-        self._fleet.apply(config)
+        self._apply(config)
 
     def _controlled(self, signals: Signals) -> ControlServer:
         daemon = self._configuration.config.daemon
@@ -153,6 +161,7 @@ class Daemon:
                 ("stop", signals.stop.wait()),
                 ("watchdog", self._feed_watchdog()),
                 ("holds", self._look_at_holds()),
+                ("lags", self._measure_lags()),
                 ("reload", self._reload_when_requested(signals)),
                 ("status", self._show_status()),
                 ("control", self._control.keep_open()),
@@ -171,6 +180,7 @@ class Daemon:
     async def _shutdown(self, signals: Signals) -> None:
         """End every run at the batch's edge; what takes too long is cancelled."""
         self._notifier.stopping("ending at the batch's edge")
+        self._metrics.pulse.stop()
         emit(DaemonStopping("asked to stop" if signals.stop.is_set() else "a defect"))
         self._control.begin_to_close()
         self._fleet.stop()
@@ -206,6 +216,7 @@ class Daemon:
             if health_problems and health_problems != silent:
                 emit(WatchdogSilent("; ".join(health_problems)))
             silent = health_problems
+            self._metrics.pulse.beat(health_problems, interval or _HEALTH_SECONDS)
             if interval is not None and not health_problems:
                 self._notifier.watchdog()
             await self._clock.sleep(interval or _HEALTH_SECONDS)
@@ -215,13 +226,18 @@ class Daemon:
             self._fleet.look_at_holds()
             await self._clock.sleep(_HOLDS_SECONDS)
 
+    async def _measure_lags(self) -> None:
+        while True:
+            await self._clock.sleep(_LAGS_SECONDS)
+            await self._fleet.measure_lags()
+
     async def _reload_when_requested(self, signals: Signals) -> None:
         """Reload after SIGHUP or a request; systemd hears of READY before whoever asked does."""
         while True:
             await signals.reloads.next()
             asked, self._reload_waiters = self._reload_waiters, []
             self._notifier.reloading()
-            reloaded = await self._configuration.reload(self._fleet.apply)
+            reloaded = await self._configuration.reload(self._apply)
             self._shown = self._status()
             self._notifier.ready(self._shown)
             for waiter in asked:
@@ -245,6 +261,11 @@ class Daemon:
                 self._shown = status
                 self._notifier.status(status)
             await self._clock.sleep(_STATUS_SECONDS)
+
+    def _apply(self, config: Config) -> Changes:
+        """Put a configuration in force."""
+        self._metrics.apply(config, self._ledger.record)
+        return self._fleet.apply(config)
 
     def _status(self) -> str:
         rejected = self._configuration.rejected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal, Self, cast, get_args
 
 from sweeperd.daemon.recent_runs import RecentRuns, RunFigures, number
@@ -155,6 +155,8 @@ class Situation:
         next_run: When the next one starts.
         waits_for: What a due run waits for.
         aside: What else a person should know where nothing is wrong.
+        retention_lag_seconds: What was measured last; None when that could not tell.
+        behind: Whether the sweep has fallen behind; None where nobody knows.
     """
 
     sweep: SweepConfig
@@ -164,6 +166,8 @@ class Situation:
     next_run: datetime | None = None
     waits_for: str | None = None
     aside: str | None = None
+    retention_lag_seconds: float | None = None
+    behind: bool | None = None
 
     def status(self, now: datetime) -> SweepStatus:
         """Return the status.
@@ -172,19 +176,17 @@ class Situation:
             now: The host's wall time.
         """
         state, reason = self._state()
-        measured = self._measured(now)
         rates = self.runs.rates(
             self.sweep.catch_up.total_seconds(),
-            RunFigures.of(measured, is_under_way=True) if self.under_way is not None else None,
+            self._figures(self.under_way, now) if self.under_way is not None else None,
         )
-        lag = number(measured, "retention_lag_seconds")
         return SweepStatus(
             self.sweep.name,
             state,
             redact(bounded(reason)) if reason is not None else None,
             self.next_run,
-            lag,
-            lag > _max_retention_lag(self.sweep) if lag is not None else None,
+            _rounded(self.retention_lag_seconds),
+            self.behind,
             _shortened(self.runs.last),
             _rounded(rates.backlog),
             _rounded(rates.inflow),
@@ -207,20 +209,13 @@ class Situation:
             return "waiting", self.waits_for
         return "idle", trouble(self.runs.last) or self.aside
 
-    def _measured(self, now: datetime) -> Mapping[str, object]:
-        """Return the newest report with what was measured; the run under way before the last."""
-        last = self.runs.last or {}
-        if self.under_way is None:
-            return last
-        started_at = self.under_way.started_at
-        seconds = max((now - started_at).total_seconds(), 0.0)
-        kept = {key: last.get(key) for key in ("retention_lag_seconds",)}
-        return {
-            **kept,
-            **self.under_way.report.as_json(),
-            "started_at": started_at.isoformat(),
-            "duration_seconds": seconds,
-        }
+    def _figures(self, under_way: RunUnderWay, now: datetime) -> RunFigures:
+        return RunFigures(
+            under_way.started_at,
+            max((now - under_way.started_at).total_seconds(), 0.0),
+            under_way.report.deleted_count,
+            is_under_way=True,
+        )
 
 
 def waits_or_aside(
@@ -277,11 +272,6 @@ def _hold_reason(hold: Hold) -> str:
     parts += [f"set by {hold.by}"] if hold.by else []
     parts += [f"until {hold.until:%Y-%m-%d %H:%M} UTC"] if hold.until is not None else []
     return ", ".join(parts)
-
-
-def _max_retention_lag(sweep: SweepConfig) -> float:
-    longest: timedelta = sweep.max_retention_lag or 2 * sweep.interval + sweep.timeout
-    return longest.total_seconds()
 
 
 def _shortened(report: Mapping[str, object] | None) -> JsonObject | None:

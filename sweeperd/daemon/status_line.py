@@ -35,11 +35,13 @@ def status_line(supervisors: Sequence[Supervisor], outages: Mapping[str, str], c
         and one.last_run is not None
         and one.last_run.get("outcome") in TROUBLES
     }
+    behind = [one.name for one in supervisors if one.lag.behind]
     parts = [
         f"{len(supervisors)} sweep{'' if len(supervisors) == 1 else 's'}",
         f"sweeping {_few(running)}" if running else "",
         f"held {_with_reasons(held)}" if held else "",
         f"failed {_with_reasons(failed)}" if failed else "",
+        f"behind {_few(behind)}" if behind else "",
         f"waiting for database {_with_reasons(outages)}" if outages else "",
         _soonest(supervisors, clock),
     ]

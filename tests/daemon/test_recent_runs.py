@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sweeperd.daemon.recent_runs import Rates, RecentRuns, RunFigures
+from sweeperd.daemon.recent_runs import RecentRuns, RunFigures
 
 START = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
@@ -33,10 +33,10 @@ class Load:
                 "started_at": (START + timedelta(seconds=at)).isoformat(),
                 "duration_seconds": seconds,
                 "deleted_count": int(deleted),
-                "backlog_estimate": left,
                 "outcome": "timed_out" if deleted < left else "drained",
             }
             left += seconds * self.inflow - deleted
+            entry["backlog_estimate"] = left
             yield entry, at + seconds
             if entry["outcome"] == "drained":
                 return
@@ -64,12 +64,24 @@ def test_the_eta_is_right_after_a_tenth_of_a_steady_load(inflow: float) -> None:
 
 
 def test_one_long_run_knows_its_end_while_it_is_under_way() -> None:
-    under_way = RunFigures(START, 100.0, 100_000, backlog=1_000_000, is_under_way=True)
+    runs = RecentRuns()
+    runs.add(
+        {"started_at": (START - timedelta(minutes=1)).isoformat(), "duration_seconds": 0.0}
+        | {"deleted_count": 0, "outcome": "throttled", "backlog_estimate": 1_000_000}
+    )
+    runs.add(
+        {"started_at": (START - timedelta(seconds=1)).isoformat(), "duration_seconds": 1.0}
+        | {"deleted_count": 1_000, "outcome": "drained", "backlog_estimate": 1_000_000}
+    )
+    under_way = RunFigures(START, 100.0, 100_000, is_under_way=True)
 
-    rates = RecentRuns().rates(60.0, under_way)
+    rates = runs.rates(60.0, under_way)
 
-    assert rates == Rates(backlog=900_000, inflow=None, drain=1_000)
-    assert rates.eta_seconds == pytest.approx(900)
+    inflow = 1_000 / 60  # two estimates, and what was deleted between them
+    assert rates.drain == pytest.approx(1_000)
+    assert rates.inflow == pytest.approx(inflow)
+    assert rates.backlog == pytest.approx(900_000 + 100 * inflow)
+    assert rates.eta_seconds == pytest.approx(900_000 / 1_000, rel=0.05)
 
 
 def test_what_a_whole_pass_deleted_has_expired_since_the_one_before() -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from sweeperd.config.values.window import Window
-from sweeperd.daemon.recent_runs import RecentRuns
-from sweeperd.daemon.status import Situation, SweepStatus
+from sweeperd.daemon.status import SweepStatus
 from sweeperd.sweep.guards.hold_file import Hold, Holds
+from sweeperd.sweep.outcome.lag import RetentionLag
 from tests.daemon.fake_clock import FakeClock
 from tests.daemon.scripted import (
     HOUR,
@@ -121,16 +118,19 @@ async def test_a_requested_run_waits_for_nothing_and_is_told_when_there_will_be_
     assert len(link.starts) == 1
 
 
-@pytest.mark.parametrize(
-    ("measured", "behind"),
-    [({}, None), ({"retention_lag_seconds": 60}, False), ({"retention_lag_seconds": 1e9}, True)],
-)
-def test_a_retention_lag_beyond_the_sweeps_limit_is_behind(
-    clock: FakeClock, *, measured: dict[str, Any], behind: bool | None
-) -> None:
-    last = {"outcome": "drained", "deleted_count": 1, "duration_seconds": 1.0, **measured}
-    found = Situation(sweep_config(), RecentRuns([last])).status(clock.now())
-
-    assert found.behind is behind
-    assert found.retention_lag_seconds == measured.get("retention_lag_seconds")
-    assert found.is_well is (behind is not True)
+async def test_a_sweep_that_is_behind_is_not_well(clock: FakeClock, link: ScriptedLink) -> None:
+    async with fleet_on(link) as fleet:
+        fleet.apply(config(sweep_config(name="a")))
+        await clock.sleep(1)
+        supervisor = fleet.supervisor("a")
+        assert supervisor is not None
+        supervisor.take_lag(RetentionLag(60.0))
+        lagging = fleet.sweep_status("a")
+        assert lagging is not None
+        assert (lagging.retention_lag_seconds, lagging.behind) == (60.0, False)
+        assert lagging.is_well
+        supervisor.take_lag(RetentionLag(1e6))
+        behind = fleet.sweep_status("a")
+        assert behind is not None
+        assert (behind.retention_lag_seconds, behind.behind, behind.is_well) == (1e6, True, False)
+        assert "behind a" in fleet.status()

@@ -30,9 +30,9 @@ from sweeperd.errors import ConfigError, Problem
 
 # keys of the model whose engine does not exist yet
 UNAVAILABLE: Final = {
-    "sweeps": frozenset({"max_retention_lag"}),
+    "sweeps": frozenset[str](),
     "databases": frozenset({"max_replication_bytes", "health"}),
-    "daemon": frozenset({"metrics_listen", "metrics_textfile"}),
+    "daemon": frozenset[str](),
 }
 _TABLES: Final = ("databases", "sweeps", "daemon", "defaults")
 # what belongs to one sweep cannot be a default
