@@ -207,7 +207,8 @@ class Situation:
             return "held", _hold_reason(self.hold)
         if self.waits_for is not None:
             return "waiting", self.waits_for
-        return "idle", trouble(self.runs.last) or self.aside
+        late = "expired rows stay longer than max_retention_lag" if self.behind else None
+        return "idle", trouble(self.runs.last) or self.aside or late
 
     def _figures(self, under_way: RunUnderWay, now: datetime) -> RunFigures:
         return RunFigures(

@@ -133,4 +133,5 @@ async def test_a_sweep_that_is_behind_is_not_well(clock: FakeClock, link: Script
         behind = fleet.sweep_status("a")
         assert behind is not None
         assert (behind.retention_lag_seconds, behind.behind, behind.is_well) == (1e6, True, False)
+        assert behind.reason == "expired rows stay longer than max_retention_lag"
         assert "behind a" in fleet.status()
