@@ -37,8 +37,10 @@ class RunFigures:
     is_under_way: bool = False
 
     @classmethod
-    def of(cls, entry: Mapping[str, object], *, is_under_way: bool = False) -> Self | None:
-        """Read a report; None where it lacks a figure."""
+    def of(cls, entry: Mapping[str, object]) -> Self | None:
+        """Read a report; None where it lacks a figure, or was a dry run's."""
+        if entry.get("expired_count") is not None:
+            return None
         deleted, seconds = number(entry, "deleted_count"), number(entry, "duration_seconds")
         try:
             started_at = datetime.fromisoformat(str(entry.get("started_at")))
@@ -52,7 +54,6 @@ class RunFigures:
             int(deleted),
             number(entry, "backlog_estimate"),
             is_whole=entry.get("outcome") in _WHOLE,
-            is_under_way=is_under_way,
         )
 
     @property

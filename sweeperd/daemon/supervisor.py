@@ -15,8 +15,9 @@ from sweeperd.daemon.metrics.now import SweepNow
 from sweeperd.daemon.precedence import Turn
 from sweeperd.daemon.recent_runs import RecentRuns
 from sweeperd.daemon.run_record import did_not_happen, owed, recorded
+from sweeperd.daemon.run_request import RunRequests
 from sweeperd.daemon.schedule import ClockReading, due, restored
-from sweeperd.daemon.status import JsonObject, RunUnderWay, Situation, waits_or_aside
+from sweeperd.daemon.status import RunUnderWay, Situation, waits_or_aside
 from sweeperd.errors import EXIT_UNAVAILABLE
 from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
 from sweeperd.log.event import Event, emit
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from sweeperd.daemon.reachability import Outage
     from sweeperd.daemon.schedule import Due, Progress
     from sweeperd.daemon.state.record import SweepRecord
+    from sweeperd.daemon.status import JsonObject
     from sweeperd.host.clock import Clock
     from sweeperd.sweep.guards.hold_file import Hold, Holds
     from sweeperd.sweep.outcome.lag import RetentionLag
@@ -56,24 +58,6 @@ class _Running:
     stop: asyncio.Event
     report: Report
     started_at: datetime
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """A run that somebody asked for.
-
-    Attributes:
-        correlation_id: Its id; None for a new one.
-        done: Gets the report once it has ended; None when it did not run.
-    """
-
-    correlation_id: str | None
-    done: asyncio.Future[JsonObject | None]
-
-    def answer(self, report: JsonObject | None) -> None:
-        """Tell whoever waits; nobody may."""
-        if not self.done.done():
-            self.done.set_result(report)
 
 
 class Supervisor:
@@ -112,8 +96,7 @@ class Supervisor:
         self._draw = draw
         self._wake = asyncio.Event()
         self._running: _Running | None = None
-        self._request: RunRequest | None = None
-        self._has_ended = False
+        self._requests = RunRequests()
         self._runs = RecentRuns(self._record.history)
         self._share = draw()
         self.lag = LagWatch(clock, binding.sweep, draw)
@@ -133,14 +116,13 @@ class Supervisor:
                 self.look_at_hold()
                 await self._step(self._binding)
         finally:
-            self._has_ended = True
-            self._refuse_request()
+            self._requests.end()
 
     async def _step(self, binding: SweepSpec) -> None:
         """Wait a while, or run."""
         if self.hold is not None:
-            self._refuse_request()
-        pause = self._pause(binding) if self._request is None else 0.0
+            self._requests.refuse()
+        pause = 0.0 if self._requests.is_waiting else self._pause(binding)
         if pause > 0:
             await self._nap(pause)
         elif self.hold is not None:
@@ -175,17 +157,13 @@ class Supervisor:
         Returns:
             What gets the report; None when it was held or ended before it could run.
         """
-        done: asyncio.Future[JsonObject | None] = asyncio.get_running_loop().create_future()
-        self._request = RunRequest(correlation_id, done)
-        if self._has_ended:
-            self._refuse_request()
         self._wake.set()
-        return done
+        return self._requests.put(correlation_id)
 
     @property
     def is_requested(self) -> bool:
         """Whether a run that somebody asked for has not begun."""
-        return self._request is not None
+        return self._requests.is_waiting
 
     def look_at_hold(self) -> None:
         """See whether a hold was set or removed since the last look; say so once."""
@@ -364,7 +342,7 @@ class Supervisor:
         before, past = self._record, self._progress
         now, released = ClockReading.of(self._clock), self._holds.released(self.name)
         kinds = released.kinds if released is not None else ()
-        request, self._request = self._request, None
+        request = self._requests.take()
         given_id = request.correlation_id if request is not None else None
         report = Report(self.name, given_id or str(uuid.uuid4()), memory=before.memory.copy())
         self._advance(binding)
@@ -426,12 +404,6 @@ class Supervisor:
                 retry=report.exit_code == EXIT_UNAVAILABLE,
             )
         self._records.note(self.name, record)
-
-    def _refuse_request(self) -> None:
-        """Tell whoever asked for a run that there will be none."""
-        if self._request is not None:
-            self._request.answer(None)
-            self._request = None
 
     def _log_end(self, report: Report) -> None:
         """Log how the run ended; that a database is away is told once for all sweeps on it."""

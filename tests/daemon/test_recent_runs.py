@@ -124,6 +124,8 @@ def test_a_backlog_that_grows_never_ends() -> None:
         {"started_at": START.isoformat(), "deleted_count": "1", "duration_seconds": 1.0},
         {"started_at": "2026-01-15T12:00:00", "deleted_count": 1, "duration_seconds": 1.0},
         {"started_at": START.isoformat(), "deleted_count": 1, "duration_seconds": 1.0},
+        {"started_at": START.isoformat(), "deleted_count": 0, "duration_seconds": 1.0}
+        | {"outcome": "drained", "expired_count": 7},
     ],
 )
 def test_what_is_not_known_is_none(entry: dict[str, object]) -> None:
