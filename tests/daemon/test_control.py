@@ -7,13 +7,17 @@ import os
 import signal
 import stat
 from pathlib import Path
+from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from sweeperd.daemon.control.endpoint import Endpoint, EndpointTakenError, default_socket
+from sweeperd.daemon.control.server import Controlled, ControlServer
 from tests.cli.command import sweep_table
 from tests.conftest import TestDatabase
 from tests.daemon.control import exchanged, opened, request, sent, socket_of
+from tests.daemon.fake_clock import FakeClock
 from tests.daemon.process import DaemonProcess
 
 ROWS = (
@@ -226,3 +230,37 @@ async def test_many_changes_are_few_statuses_and_one_answer(tmp_path: Path) -> N
         await end
     statuses = [message for message in daemon.notify.heard if "STATUS=" in message]
     assert len(statuses) < 50
+
+
+class Bug:
+    """A daemon that meets a bug at each request."""
+
+    config_path = Path("/etc/sweeperd/sweeperd.toml")
+
+    async def status(self, sweep: str | None) -> dict[str, object]:
+        raise KeyError(sweep)
+
+    reload = look_at_holds = sweep = status
+
+
+async def test_a_socket_that_was_removed_comes_back_and_a_bug_is_answered(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    server = ControlServer(Endpoint(tmp_path / "s"), cast("Controlled", Bug()), clock)
+    with capture_logs() as logs:
+        await server.open()
+        (tmp_path / "s").unlink()
+        await server.open()
+        answer = await sent(tmp_path / "s", STATUS)
+        assert answer["error"]["code"] == "failed"
+        (tmp_path / "s").unlink()
+        (tmp_path / "s").write_text("in the way")
+        for _ in range(3):
+            await server.open()
+        (tmp_path / "s").unlink()
+        await server.open()
+        assert (await sent(tmp_path / "s", STATUS))["error"]["code"] == "failed"
+        server.begin_to_close()
+        await server.close()
+    assert not (tmp_path / "s").exists()
+    assert [log["event"] for log in logs].count("control_unavailable") == 1
