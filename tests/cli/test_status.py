@@ -98,7 +98,7 @@ async def test_status_says_of_each_sweep_what_it_does_and_why(
         assert told.code == 1
         assert list(found) == ["bad", "good", "off"]
         good = found["good"]
-        assert (good["state"], good["reason"], good["behind"]) == ("idle", None, None)
+        assert (good["state"], good["reason"], good["behind"]) == ("idle", None, False)
         assert good["last_run"]["deleted_count"] == 50
         assert good["last_run"]["outcome"] == "drained"
         assert good["next_run"].endswith("+00:00")
