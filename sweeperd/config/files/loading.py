@@ -33,7 +33,7 @@ DEFAULT_PATH: Final = Path("/etc/sweeperd/sweeperd.toml")
 # keys of the model whose engine does not exist yet
 UNAVAILABLE: Final = {
     "sweeps": frozenset[str](),
-    "databases": frozenset({"max_replication_bytes", "health"}),
+    "databases": frozenset[str](),
     "daemon": frozenset({"socket"}),
 }
 _TABLES: Final = ("databases", "sweeps", "daemon", "defaults")

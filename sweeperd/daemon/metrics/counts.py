@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CAUSES: Final = frozenset(
     {
         "rate_limit", "max_rows", "max_connections", "lock", "locked_rows", "server", "retry",
-        "database_lost", "commit_status",
+        "database_lost", "commit_status", "replication", "slots", "wait_queue", "health_query",
     }
 )  # fmt: skip
 PHASES: Final = ("survey", "delete", "commit", "rolled_back")

@@ -20,6 +20,7 @@ from sweeperd.sweep.archive.base import Archive, NoArchive
 from sweeperd.sweep.execute.batch import BatchLimits, Deleted, Work, run_batch
 from sweeperd.sweep.execute.counters import Counters
 from sweeperd.sweep.execute.deletion import Deletion
+from sweeperd.sweep.execute.health_watch import HealthWatch
 from sweeperd.sweep.execute.row_limits import RowLimits
 from sweeperd.sweep.execute.turns import Turns
 from sweeperd.sweep.execute.waits import Waits
@@ -51,6 +52,7 @@ class RunContext:
         row_limits: How many rows they may delete.
         waits: What they wait for.
         hold_gate: Asked before each batch whether the sweep is held; None where nothing may.
+        health: Makes the lanes wait while the server is unwell.
     """
 
     sweep: SweepConfig
@@ -68,6 +70,7 @@ class RunContext:
     waits: Waits
     archive: Archive = field(default_factory=NoArchive)
     hold_gate: Gate | None = None
+    health: HealthWatch | None = None
 
     @property
     def turns(self) -> Turns:
