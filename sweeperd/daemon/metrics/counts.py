@@ -54,8 +54,8 @@ class SweepCounts:
         last_success: When a run last ended as it should.
         last_deletion: When a batch last deleted rows.
         last_outcome: Of the newest run that ended.
-        expired_rows: The newest survey's estimate, less what was deleted since; None when there
-            is none.
+        expired_rows: The newest survey's estimate, less what was deleted since, and at the end
+            of a run what is left; None when nobody knows.
         deleted_in_run: Rows, of the run under way.
     """
 
@@ -115,8 +115,8 @@ class SweepCounts:
         self.last_outcome = outcome
         if _is_success({"outcome": outcome, "deleted_count": event.deleted_count}):
             self.last_success = time.time()
-        if outcome == "drained" and event.expired_count is None:
-            self.expired_rows = 0.0
+        if event.backlog_estimate is not None:
+            self.expired_rows = float(event.backlog_estimate)
 
 
 def _is_success(run: Mapping[str, object]) -> bool:
