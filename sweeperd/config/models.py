@@ -213,9 +213,12 @@ class DaemonConfig(_Frozen):
         default_factory=default_state_dir, description="Where the daemon remembers its runs."
     )
     socket: AbsolutePath | None = Field(None, description="The daemon's control socket.")
-    metrics_listen: Listen | None = Field(None, description="host:port that serves metrics.")
+    metrics_listen: Listen | None = Field(
+        None,
+        description="host:port that serves /metrics and /healthz; loopback without a host.",
+    )
     metrics_textfile: AbsolutePath | None = Field(
-        None, description="File that metrics are written to."
+        None, description="File that metrics are written to, for node_exporter."
     )
 
 

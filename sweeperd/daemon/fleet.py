@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
     from sweeperd.daemon.binding import Records, RunSweep
+    from sweeperd.daemon.metrics.now import SweepNow
     from sweeperd.host.clock import Clock
     from sweeperd.sweep.guards.hold_file import Holds
 
@@ -180,6 +181,10 @@ class Fleet:
             f"a run of sweep {name} has outlived its timeout by {OVERTIME_SECONDS:.0f} s"
             for name in late
         ]
+
+    def now(self) -> list[SweepNow]:
+        """Return what each sweep's loop does; the metrics ask from another thread."""
+        return [member.supervisor.now() for member in tuple(self._members.values())]
 
     def status(self) -> str:
         """Return the state in plain words, one line."""

@@ -17,6 +17,7 @@ from sweeperd.config.files.loading import load_config
 from sweeperd.config.values.credentials import keep_credentials
 from sweeperd.daemon.fleet import Fleet
 from sweeperd.daemon.lag_probes import LagProbes
+from sweeperd.daemon.metrics.metrics import Metrics
 from sweeperd.daemon.state.holds import holds_of, put_in_force
 from sweeperd.daemon.state.ledger import Ledger
 from sweeperd.daemon.state.store import StateStore
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
-    from sweeperd.daemon.fleet import DatabaseHandle
+    from sweeperd.daemon.fleet import Changes, DatabaseHandle
     from sweeperd.host.clock import Clock
     from sweeperd.host.signals import Signals
     from sweeperd.log.event import Listener
@@ -149,7 +150,7 @@ class Daemon:
 
     def _connected(self, settings: DatabaseConfig) -> ConnectedDatabase:
         archives = self._config.daemon.state_dir / ARCHIVES
-        database = Database(settings)
+        database = self._metrics.connections[settings.name] = Database(settings)
         probes = LagProbes(database, self._clock, lambda name: self._ledger.record(name).memory)
         return ConnectedDatabase(database, self._clock, archives, self._holds, probes)
 
@@ -188,10 +189,12 @@ class Daemon:
         self._fleet = Fleet(
             self._connect, self._ledger, self._holds, self._clock, on_change=self._show
         )
+        self._metrics = Metrics(self._fleet.now)
+        stack.enter_context(self._metrics.shown(config.daemon))
         enabled = sum(sweep.enabled for sweep in config.sweeps.values())
         emit(DaemonStarted(__version__, os.getpid(), enabled, str(self._path)))
         self._warn_of(config)
-        self._fleet.apply(config)
+        self._apply(config)
         self._notifier.ready(self._status())
 
     async def _main_loop(self, signals: Signals) -> None:
@@ -219,6 +222,7 @@ class Daemon:
     async def _shutdown(self, signals: Signals) -> None:
         """End every run at the batch's edge; what takes too long is cancelled."""
         self._notifier.stopping("ending at the batch's edge")
+        self._metrics.pulse.stop()
         emit(DaemonStopping("asked to stop" if signals.stop.is_set() else "a defect"))
         self._fleet.stop()
         ending = asyncio.create_task(self._end_runs(signals))
@@ -251,6 +255,7 @@ class Daemon:
             if health_problems and health_problems != silent:
                 emit(WatchdogSilent("; ".join(health_problems)))
             silent = health_problems
+            self._metrics.pulse.beat(health_problems, interval or _HEALTH_SECONDS)
             if interval is not None and not health_problems:
                 self._notifier.watchdog()
             await self._clock.sleep(interval or _HEALTH_SECONDS)
@@ -289,11 +294,16 @@ class Daemon:
         tried = [key for key, value in fixed.items() if getattr(config.daemon, key) != value]
         self._config = config.model_copy(update={"daemon": config.daemon.model_copy(update=fixed)})
         configure(config.daemon.log_level, config.daemon.log_format)
-        changes = self._fleet.apply(config)
+        changes = self._apply(config)
         emit(ConfigReloaded(changes.added, changes.changed, changes.removed))
         self._warn_of(config)
         if tried:
             emit(ConfigNeedsRestart([f"daemon.{key}" for key in tried]))
+
+    def _apply(self, config: Config) -> Changes:
+        """Put a configuration in force."""
+        self._metrics.apply(config, self._ledger.record)
+        return self._fleet.apply(config)
 
     def _warn_of(self, config: Config) -> None:
         for reason in config.warnings:

@@ -10,14 +10,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from sweeperd.daemon.lag_watch import LagWatch
+from sweeperd.daemon.metrics.now import SweepNow
 from sweeperd.daemon.precedence import Turn
-from sweeperd.daemon.run_record import did_not_happen, log_run, owed, recorded
+from sweeperd.daemon.run_record import did_not_happen, owed, recorded
 from sweeperd.daemon.schedule import ClockReading, due, restored
 from sweeperd.errors import EXIT_UNAVAILABLE
 from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
 from sweeperd.log.event import Event, emit
 from sweeperd.log.events import SweepCrashed, SweepReleased, SweepScheduled, SweepStarted
 from sweeperd.log.setup import run_context
+from sweeperd.log.told import Told
 from sweeperd.sweep.guards.hold_file import policy_of
 from sweeperd.sweep.guards.told import hold_event
 from sweeperd.sweep.options import RunOptions
@@ -84,6 +86,8 @@ class Supervisor:
         self._holds = holds
         self._hold: Hold | None = None
         self._hold_told: tuple[Hold, float] | None = None
+        self._release_told = False
+        self._told = Told(clock.elapsed)
         self._clock = clock
         self._on_change = on_change
         self._turn = Turn(self.name, busy)
@@ -180,7 +184,7 @@ class Supervisor:
 
     def _tell_release(self, former: Hold) -> None:
         """Log that the hold is gone, and run at once."""
-        self._hold_told = None
+        self._hold_told, self._release_told = None, True
         released = self._holds.released(self.name)
         ended = former.has_ended(self._clock.now())
         user = released.by if released is not None else ""
@@ -223,10 +227,18 @@ class Supervisor:
     @property
     def next_start(self) -> Due | None:
         """The next start; None when there will be none."""
-        if self._binding is None:
+        binding = self._binding  # read once: the metrics ask from another thread
+        if binding is None:
             return None
-        timetable = self._binding.timetable
-        return due(timetable, self._progress, ClockReading.of(self._clock), share=self._share)
+        return due(
+            binding.timetable, self._progress, ClockReading.of(self._clock), share=self._share
+        )
+
+    def now(self) -> SweepNow:
+        """Return what this loop does; another thread may ask."""
+        start, moment = self.next_start, ClockReading.of(self._clock)
+        next_run = moment.at(start.elapsed).timestamp() if start is not None else None
+        return SweepNow(self.name, self._hold is not None, self._running is not None, next_run)
 
     @property
     def _record(self) -> SweepRecord:
@@ -313,6 +325,7 @@ class Supervisor:
             finally:
                 self._running = None
                 self._settle(report, before, past, now)
+                self._release_told = False
                 if released is not None and not did_not_happen(report):
                     self._holds.forget_release(self.name)
                 self.look_at_hold()
@@ -330,7 +343,7 @@ class Supervisor:
         self, report: Report, before: SweepRecord, past: Progress, started: ClockReading
     ) -> None:
         """Log, record, and set the timetable after a run."""
-        log_run(report)
+        self._log_end(report)
         record = recorded(self._record, report, started.wall)
         if did_not_happen(report):
             record = owed(record, before)
@@ -342,6 +355,11 @@ class Supervisor:
                 retry=report.exit_code == EXIT_UNAVAILABLE,
             )
         self._records.note(self.name, record)
+
+    def _log_end(self, report: Report) -> None:
+        """Log how the run ended; that a database is away is told once for all sweeps on it."""
+        is_news = self._told.is_news(ended := report.ended())
+        emit(ended, is_news=is_news and report.exit_code != EXIT_UNAVAILABLE)
 
     def _take_run(self, sweep: SweepConfig, report: Report) -> None:
         """See what a run tells of the retention lag."""
@@ -364,5 +382,5 @@ class Supervisor:
             outage.lose(event.reason)  # tells it once, for all sweeps on the database
         elif isinstance(event, DatabaseBack):
             outage.find()
-        else:
-            emit(event)
+        elif not (isinstance(event, SweepReleased) and self._release_told):
+            self._told.emit(event)

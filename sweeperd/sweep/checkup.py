@@ -78,7 +78,8 @@ def _what_goes(sweep: SweepConfig, found: Survey) -> str:
             f"{found.root.shown}: rows go for which condition holds, :cutoff being the run's start"
         )
     column = f"{found.root.shown}.{found.column.name} ({found.column.shown}, {found.unit})"
-    return f"{column}: rows before {instant:%Y-%m-%d %H:%M} UTC go"
+    excluded = f"; {found.excluded} partitions can hold none of them" if found.excluded else ""
+    return f"{column}: rows before {instant:%Y-%m-%d %H:%M} UTC go{excluded}"
 
 
 def advice(sweep: SweepConfig, found: Survey, choices: list[Choice]) -> list[Finding]:

@@ -18,7 +18,7 @@ from sweeperd.errors import DatabaseUnreachableError, SweeperdError, SweepError
 from sweeperd.host.clock import Clock
 from sweeperd.log.event import Listener
 from sweeperd.log.events import SweepReleased
-from sweeperd.log.run_events import SweepWarning
+from sweeperd.log.run_events import Surveyed, SweepWarning
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify, describe
 from sweeperd.postgres.transaction import Connection
@@ -161,7 +161,10 @@ class Runner:
             report.retention_lag = RetentionLag(None, reason=describe(error))
 
     async def _look(self, connection: Connection, report: Report) -> Survey:
+        begun = self._clock.elapsed()
         found = await survey(connection, self._sweep, self._database.config, self._clock)
+        seconds = round(self._clock.elapsed() - begun, 3)
+        self._listener(Surveyed(self._sweep.name, seconds, found.expired.rows))
         report.cutoff_time = found.cutoff
         rows = found.expired.rows
         report.expired_estimate = None if rows is None else round(rows)

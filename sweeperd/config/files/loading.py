@@ -34,7 +34,7 @@ DEFAULT_PATH: Final = Path("/etc/sweeperd/sweeperd.toml")
 UNAVAILABLE: Final = {
     "sweeps": frozenset[str](),
     "databases": frozenset({"max_replication_bytes", "health"}),
-    "daemon": frozenset({"socket", "metrics_listen", "metrics_textfile"}),
+    "daemon": frozenset({"socket"}),
 }
 _TABLES: Final = ("databases", "sweeps", "daemon", "defaults")
 # what belongs to one sweep cannot be a default

@@ -36,7 +36,7 @@ from sweeperd.sweep.outcome.facts import Facts
 from sweeperd.sweep.outcome.usual_load import Amount
 from sweeperd.sweep.survey.cascades import refuse_cascades_back
 from sweeperd.sweep.survey.clock import read_clock
-from sweeperd.sweep.survey.estimates import Estimates, expired_estimates
+from sweeperd.sweep.survey.estimates import Estimates, expected_rows
 from sweeperd.sweep.survey.expiry import expired_rows, unit_of
 from sweeperd.sweep.survey.facts import fingerprint
 from sweeperd.sweep.survey.frame import table_frame
@@ -68,6 +68,8 @@ class Survey:
         warnings: What the operator should know.
         search_path: Under which the statements on the table run; None is the role's own path.
         estimates: Expired rows that the planner expects, by leaf, where that decides anything.
+        excluded: How many leaves hold no expired row by their bounds or constraints; they are not
+            among ``leaves``.
         identity: What must not change while the run is under way.
     """
 
@@ -90,6 +92,7 @@ class Survey:
     warnings: tuple[str, ...]
     search_path: tuple[str, ...] | None
     estimates: Estimates
+    excluded: int
     identity: Identity
 
     @property
@@ -208,6 +211,9 @@ async def survey(
             leaves = [leaf.in_two_steps() for leaf in leaves]
             _refuse_unlockable(leaves)
         sample = await _sampled(connection, root, column, unit, leaves)
+        expected = await expected_rows(
+            connection, sweep, column, root=root.oid, target=target, leaves=leaves
+        )
         return Survey(
             server=server,
             root=root,
@@ -215,7 +221,7 @@ async def survey(
             unit=unit,
             cutoff=cutoff,
             target=target,
-            leaves=tuple(leaves),
+            leaves=tuple(one for one in leaves if one.relation.oid not in expected.excluded),
             key_columns=key_columns,
             columns=tuple(columns),
             facts=facts,
@@ -228,9 +234,8 @@ async def survey(
             or await _newest_survives(connection, column, leaves),
             search_path=path.schemas if path is not None else None,
             warnings=tuple(warnings),
-            estimates=await expired_estimates(
-                connection, sweep, column, root=root.oid, target=target, leaves=leaves
-            ),
+            estimates=expected.rows,
+            excluded=len(expected.excluded),
             identity=known.identity.of([leaf.relation for leaf in leaves], columns),
         )
 
