@@ -238,7 +238,14 @@ class Supervisor:
         """Return what this loop does; another thread may ask."""
         start, moment = self.next_start, ClockReading.of(self._clock)
         next_run = moment.at(start.elapsed).timestamp() if start is not None else None
-        return SweepNow(self.name, self._hold is not None, self._running is not None, next_run)
+        return SweepNow(
+            self.name,
+            held=self._hold is not None,
+            running=self._running is not None,
+            next_run=next_run,
+            behind=self.lag.behind,
+            retention_lag_seconds=self.lag.retention_lag_seconds,
+        )
 
     @property
     def _record(self) -> SweepRecord:

@@ -272,6 +272,7 @@ class SweepBehind(Event):
 
     name = "sweep_behind"
     level = "warning"
+    message_id = "0b96c70aac6a459fb42ed6027ab7ff6c"
 
     sweep: str
     retention_lag_seconds: float
@@ -297,6 +298,7 @@ class SweepCaughtUp(Event):
 
     name = "sweep_caught_up"
     level = "info"
+    message_id = "4ae04890526344619cd5a45adffcff4c"
 
     sweep: str
     retention_lag_seconds: float

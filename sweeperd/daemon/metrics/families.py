@@ -210,6 +210,16 @@ def _states(sweeps: dict[str, SweepCounts], now: Iterable[SweepNow]) -> Iterator
         {one.name: int(one.running) for one in loops},
     )
     yield _gauge(
+        "sweeperd_retention_lag_seconds",
+        "Age of the oldest expired row at the last look; missing where that could not tell.",
+        {one.name: one.retention_lag_seconds for one in loops},
+    )
+    yield _gauge(
+        "sweeperd_behind",
+        "1 while expired rows stay for longer than max_retention_lag.",
+        {one.name: int(one.behind) for one in loops},
+    )
+    yield _gauge(
         "sweeperd_next_run_timestamp_seconds",
         "When the next run starts.",
         {one.name: one.next_run for one in loops},
