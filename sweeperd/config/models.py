@@ -30,6 +30,7 @@ from sweeperd.config.values.types import (
     Names,
     PathText,
     PositiveDuration,
+    Question,
     ServerTimeout,
     Size,
     Variable,
@@ -142,6 +143,19 @@ class SweepConfig(_Frozen):
         return found.removeprefix("file:") if found and found.startswith("file:") else None
 
 
+class HealthConfig(_Frozen):
+    """``[databases.NAME.health]``: sweeps wait between two batches while a limit is passed."""
+
+    max_replication_bytes: Size = Field(2**30, description="How far a replica may be behind.")
+    max_slot_bytes: Size | None = Field(None, description="WAL that a slot may retain.")
+    max_wait_queue: int | None = Field(
+        None, ge=0, le=_MOST_ROWS, description="Sessions that may wait for locks."
+    )
+    query: Question | None = Field(
+        None, description="An SQL expression or SELECT; sweeps wait unless it is true."
+    )
+
+
 class DatabaseConfig(_Frozen):
     """One ``[databases.NAME]``; no text form of it shows a password."""
 
@@ -160,10 +174,9 @@ class DatabaseConfig(_Frozen):
     max_clock_skew: PositiveDuration = Field(
         timedelta(minutes=5), description="Sweeps are held if the two clocks are further apart."
     )
-    max_replication_bytes: Size | None = Field(
-        None, description="Replication lag beyond which sweeps wait."
+    health: HealthConfig = Field(
+        default_factory=HealthConfig, description="When its sweeps wait between two batches."
     )
-    health: dict[str, Any] | None = Field(None, description="Further limits of health.")
 
     def password(self) -> str | None:
         """Return the password from where the configuration says it is; None if it says nothing.

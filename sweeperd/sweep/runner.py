@@ -28,6 +28,7 @@ from sweeperd.sweep.execute.batch import BatchLimits
 from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.counters import Counters
 from sweeperd.sweep.execute.dry_run import count_expired
+from sweeperd.sweep.execute.health_watch import HealthWatch
 from sweeperd.sweep.execute.partitions import Partitions, find_past
 from sweeperd.sweep.execute.pool import Pool
 from sweeperd.sweep.execute.remaining import conclude
@@ -286,6 +287,7 @@ class Runner:
             row_limits=row_limits,
             waits=waits,
             hold_gate=self._gate,
+            health=HealthWatch(self._database.config.health, waits),
         )
 
 

@@ -143,6 +143,7 @@ async def test_all_that_stands_in_the_way_is_told(database: TestDatabase, tmp_pa
     assert {"before"} <= kinds(plans["ruled"], stops=False)
     assert "DROP RULE" in texts(plans["ruled"])
     assert plans["ruled"]["expired_estimate"] is None
+    assert plans["ruled"].keys() == plans["first"].keys()
     assert "did you mean" in texts(plans["gone"])
     assert "trigger" in kinds(plans["first"], stops=False)
     assert "limit" in kinds(plans["first"], stops=False)

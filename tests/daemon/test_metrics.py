@@ -168,6 +168,13 @@ def test_reloads_and_databases_are_told() -> None:
         assert value(shown, "sweeperd_config_last_reload_successful") == 1
         assert value(shown, "sweeperd_database_up", database="app") == 1
 
+        emit(DatabaseLost("app", "refused"))
+        shown.apply(config("a"), no_past)
+        assert value(shown, "sweeperd_database_up", database="app") == 0
+        mended = DATABASE.model_copy(update={"dsn": "postgresql:///mended"})
+        shown.apply(config("a").model_copy(update={"databases": {"app": mended}}), no_past)
+        assert value(shown, "sweeperd_database_up", database="app") == 1
+
 
 def test_a_restart_does_not_forget_the_last_success() -> None:
     success, start = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)

@@ -33,7 +33,7 @@ async def loud(clock: FakeClock, link: ScriptedLink, hours: float) -> list[str]:
     return [
         str(log.get("error") or log.get("reason") or log["event"])
         for log in logs
-        if log["log_level"] not in QUIET
+        if log["log_level"] not in QUIET and log["event"] != "sweep_behind"
     ]
 
 

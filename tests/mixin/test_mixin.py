@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,18 @@ async def test_a_real_prometheus_reads_the_daemon_and_answers_each_query_of_the_
         assert status == 200
         assert asked(port, "/healthz") == (200, "ok\n")
         assert "sweeperd_build_info" in file.read_text()
+
+        daemon.write(sweep_table("b"), f'metrics_textfile = "{file}"')
+        daemon.send(signal.SIGHUP)
+        told = await daemon.event("config_needs_restart")
+        assert told["keys"] == ["daemon.metrics_listen"]
+        later = asked(port, "/metrics")[1]
+        assert 'sweep="b"' in later
+        assert 'sweep="a"' not in later
         await daemon.end()
 
     promtool("check", "metrics", given=text)
-    exported = names(text) - {"sweeperd_rows", "sweeperd_sweep"}
+    exported = names(text)
     asked_for = names(" ".join(queries()) + ALERTS.read_text())
     assert asked_for <= exported
     documented = names((ROOT / "docs" / "metrics.md").read_text())

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from sweeperd.demo.server import Installation, Server
-from sweeperd.log.run_events import (
+from sweeperd.log.vacuum_events import (
     AutovacuumExpected,
     AutovacuumNotDue,
     TableVacuumed,

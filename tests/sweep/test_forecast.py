@@ -29,10 +29,13 @@ def report(deleted: object, batches: object, seconds: object) -> dict[str, objec
 
 
 async def foreseen(
-    database: TestDatabase, *history: dict[str, object], **given: Any
+    database: TestDatabase,
+    *history: dict[str, object],
+    memory: SweepMemory | None = None,
+    **given: Any,
 ) -> tuple[TablePreview, Forecast]:
     one, config = settings(**given), DatabaseConfig(name="app", dsn=database.dsn)
-    standing = Standing(SystemClock().now(), None, GUARD_KEYS, SweepMemory(), history)
+    standing = Standing(SystemClock().now(), None, GUARD_KEYS, memory or SweepMemory(), history)
     async with Database(config).connection() as connection:
         seen = await preview(connection, one, config, SystemClock(), standing)
     assert seen.table is not None
@@ -69,6 +72,21 @@ async def test_past_runs_calibrate_and_limits_make_more_runs(database: TestDatab
     assert past.seconds == pytest.approx(20, abs=1)
     assert limited.seconds == pytest.approx(200, abs=1)
     assert limited.runs == 7
+
+
+@pytest.mark.parametrize("strategy", ["heap", "index"])
+async def test_batches_are_as_many_as_those_of_the_size_learned(
+    database: TestDatabase, strategy: str
+) -> None:
+    keys: dict[str, Any] = {"strategy": strategy, "timeout": timedelta(minutes=1)}
+    await database.execute(f"{ROWS}; CREATE INDEX ON t (expires_at); CREATE TABLE u AS TABLE t")
+    first = await sweep(database.dsn, **keys)
+    await database.execute("TRUNCATE t; INSERT INTO t TABLE u")
+
+    _, known = await foreseen(database, memory=first.memory, **keys)
+    second = await sweep(database.dsn, memory=first.memory, **keys)
+
+    assert 0.25 * second.batches <= known.batches <= 4 * second.batches + 1
 
 
 async def test_the_wal_of_a_run_is_no_more_than_foreseen(database: TestDatabase) -> None:

@@ -11,6 +11,8 @@ import pytest
 from sweeperd.config.models import DatabaseConfig
 from sweeperd.host.clock import SystemClock
 from sweeperd.postgres.connect import Database
+from sweeperd.postgres.sql import lag as sql_lag
+from sweeperd.postgres.sql.rows import Statement
 from sweeperd.sweep.outcome.lag import RetentionLag
 from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.survey.retention_lag import LagProbe, retention_lag
@@ -176,3 +178,16 @@ async def test_a_run_reports_lag_and_backlog_however_it_ends(database: TestDatab
     assert sampled.as_json()["backlog_estimate"] == pytest.approx(1098, abs=5)
     fields = drained.as_json()
     assert (fields["retention_lag_seconds"], fields["backlog_estimate"]) == (0.0, 0)
+
+
+async def test_an_index_that_takes_too_long_gives_way_to_a_sample(
+    database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.execute(ROWS.format(value="at") + INDEX)
+    slow = Statement("SELECT NULL FROM (SELECT pg_catalog.pg_sleep(60)) AS waited")
+    monkeypatch.setattr(sql_lag, "oldest", lambda _: slow)
+
+    async with asyncio.timeout(30):
+        lag = await lag_of(database.dsn)
+
+    assert lag.seconds == pytest.approx(10 * HOUR, abs=60)

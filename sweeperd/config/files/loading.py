@@ -31,7 +31,7 @@ from sweeperd.errors import ConfigError, Problem
 # keys of the model whose engine does not exist yet
 UNAVAILABLE: Final = {
     "sweeps": frozenset[str](),
-    "databases": frozenset({"max_replication_bytes", "health"}),
+    "databases": frozenset[str](),
     "daemon": frozenset[str](),
 }
 _TABLES: Final = ("databases", "sweeps", "daemon", "defaults")

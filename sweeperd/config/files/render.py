@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel
 
@@ -15,6 +16,8 @@ from sweeperd.config.values.secret_places import PLACES, place
 from sweeperd.config.values.sizes import format_size
 from sweeperd.config.values.window import Window
 from sweeperd.config.values.wording import quoted
+
+_SIZES: Final = frozenset({"max_replication_bytes", "max_slot_bytes"})
 
 
 def render(config: Config) -> str:
@@ -44,7 +47,7 @@ def _pairs(model: BaseModel) -> Iterator[tuple[str, str]]:
             value = hide_password(value)
         elif key in PLACES:
             value = place(key, value)
-        elif key == "max_replication_bytes":
+        elif key in _SIZES:
             value = format_size(value)
         yield key, _value(value)
 
@@ -56,6 +59,8 @@ def _value(value: object) -> str:
         return str(value)
     if isinstance(value, timedelta):
         return quoted(format_duration(value))
+    if isinstance(value, BaseModel):
+        return "{ " + ", ".join(_lines(value)) + " }"
     if isinstance(value, tuple):
         return "[" + ", ".join(_value(item) for item in value) + "]"
     if isinstance(value, str | Path | Window):

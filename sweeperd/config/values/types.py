@@ -95,6 +95,14 @@ def _expression(value: str) -> str:
     return value
 
 
+def _question(value: str) -> str:
+    """Check an expression that may be a SELECT: each bracket of its own must be closed."""
+    problem = check_expression(f"([{value}])")
+    if problem is not None:
+        raise ValueError(f"{shown(value)} {problem}")
+    return value
+
+
 def _zone(value: str) -> str:
     find_zone(value)
     return value
@@ -176,6 +184,7 @@ Size = Annotated[
 ]
 Dsn = Annotated[str, AfterValidator(_dsn)]
 Expression = Annotated[str, AfterValidator(_expression)]
+Question = Annotated[str, AfterValidator(_not_blank), AfterValidator(_question)]
 Zone = Annotated[str, AfterValidator(_zone)]
 NamedText = Annotated[str, AfterValidator(_not_blank)]
 AbsolutePath = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -20,7 +21,7 @@ from sweeperd.log.run_events import BatchCommitted, BatchRolledBack, Surveyed, W
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sweeperd.config.models import Config, SweepConfig
+    from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
     from sweeperd.daemon.state.record import SweepRecord
     from sweeperd.log.event import Event
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 CAUSES: Final = frozenset(
     {
         "rate_limit", "max_rows", "max_connections", "lock", "locked_rows", "server", "retry",
-        "database_lost", "commit_status",
+        "database_lost", "commit_status", "replication", "slots", "wait_queue", "health_query",
     }
 )  # fmt: skip
 PHASES: Final = ("survey", "delete", "commit", "rolled_back")
@@ -54,8 +55,8 @@ class SweepCounts:
         last_success: When a run last ended as it should.
         last_deletion: When a batch last deleted rows.
         last_outcome: Of the newest run that ended.
-        expired_rows: The newest survey's estimate, less what was deleted since; None when there
-            is none.
+        expired_rows: The newest survey's estimate, less what was deleted since, and at the end
+            of a run what is left; None when nobody knows.
         deleted_in_run: Rows, of the run under way.
     """
 
@@ -93,8 +94,31 @@ class SweepCounts:
         self.last_start = record.last_start.timestamp() if record.last_start else None
         good = [run for run in record.history if _is_success(run)]
         if good:
-            began = datetime.fromisoformat(str(good[-1]["started_at"]))
-            self.last_success = began.timestamp()
+            with suppress(ValueError):  # of an earlier version
+                began = datetime.fromisoformat(str(good[-1].get("started_at")))
+                self.last_success = began.timestamp()
+
+    def hear(self, event: Event) -> None:
+        """Count an event of this sweep."""
+        match event:
+            case SweepStarted():
+                self.last_start = time.time()
+                self.deleted_in_run = 0
+            case Surveyed():
+                self.phases["survey"] += event.seconds
+                self.expired_rows = event.expired_rows
+            case BatchCommitted():
+                self.delete(event.rows)
+                self.archived += event.archived
+                self.phases["delete"] += event.seconds - event.commit_seconds
+                self.phases["commit"] += event.commit_seconds
+            case BatchRolledBack():
+                self.phases["rolled_back"] += event.seconds
+            case Waited():
+                cause = event.cause if event.cause in CAUSES else "other"
+                self.waits[cause] = self.waits.get(cause, 0.0) + event.seconds
+            case RunEnded():
+                self.end(event)
 
     def delete(self, rows: int) -> None:
         """Take that rows were deleted and committed."""
@@ -115,8 +139,8 @@ class SweepCounts:
         self.last_outcome = outcome
         if _is_success({"outcome": outcome, "deleted_count": event.deleted_count}):
             self.last_success = time.time()
-        if outcome == "drained" and event.expired_count is None:
-            self.expired_rows = 0.0
+        if event.backlog_estimate is not None:
+            self.expired_rows = float(event.backlog_estimate)
 
 
 def _is_success(run: Mapping[str, object]) -> bool:
@@ -139,6 +163,7 @@ class Counts:
     def __init__(self) -> None:
         self.sweeps: dict[str, SweepCounts] = {}
         self.databases: dict[str, bool] = {}
+        self._configs: Mapping[str, DatabaseConfig] = {}
         self.reloads = Counter(accepted=0, rejected=0)
         self.reloaded_at = time.time()
         self.is_rejected = False
@@ -160,7 +185,12 @@ class Counts:
             counts.config = sweep
             sweeps[name] = counts
         self.sweeps = sweeps
-        self.databases = {name: self.databases.get(name, True) for name in config.databases}
+        # one with other settings is another database, of which nothing is known yet
+        same = {name for name, one in config.databases.items() if self._configs.get(name) == one}
+        self.databases = {
+            name: name not in same or self.databases[name] for name in config.databases
+        }
+        self._configs = config.databases
 
     def hear(self, event: Event) -> None:
         """Count an event; what concerns a sweep that is gone is not counted."""
@@ -174,30 +204,7 @@ class Counts:
             case ConfigRejected():
                 self.reloads["rejected"] += 1
                 self.is_rejected = True
-            case SweepStarted() | RunEnded() | BatchCommitted() | BatchRolledBack():
-                self._of_sweep(event, self.sweeps.get(event.sweep))
-            case Surveyed() | Waited():
-                self._of_sweep(event, self.sweeps.get(event.sweep))
-
-    def _of_sweep(self, event: Event, counts: SweepCounts | None) -> None:
-        if counts is None:
-            return
-        match event:
-            case SweepStarted():
-                counts.last_start = time.time()
-                counts.deleted_in_run = 0
-            case Surveyed():
-                counts.phases["survey"] += event.seconds
-                counts.expired_rows = event.expired_rows
-            case BatchCommitted():
-                counts.delete(event.rows)
-                counts.archived += event.archived
-                counts.phases["delete"] += event.seconds - event.commit_seconds
-                counts.phases["commit"] += event.commit_seconds
-            case BatchRolledBack():
-                counts.phases["rolled_back"] += event.seconds
-            case Waited():
-                cause = event.cause if event.cause in CAUSES else "other"
-                counts.waits[cause] = counts.waits.get(cause, 0.0) + event.seconds
-            case RunEnded():
-                counts.end(event)
+            case _:
+                counts = self.sweeps.get(getattr(event, "sweep", ""))
+                if counts is not None:
+                    counts.hear(event)

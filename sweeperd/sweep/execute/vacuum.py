@@ -8,7 +8,7 @@ from typing import Final
 
 import asyncpg
 
-from sweeperd.log.run_events import (
+from sweeperd.log.vacuum_events import (
     AutovacuumExpected,
     AutovacuumNotDue,
     TableVacuumed,

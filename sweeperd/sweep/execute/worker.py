@@ -69,6 +69,8 @@ class Worker:
         # Each turn moves the lane, makes the batch smaller, tries its slices one by one, or waits.
         while not self._finished:
             self._run.turns.turn(self._lane.name, self._lane.position)
+            if self._run.health is not None:
+                await self._run.health.gate(self._session.get)
             async with self._run.waits.allowed_rows() as rows:
                 await self._step(rows)
         self._run.memory.keep_cursor(self._lane.name, None)

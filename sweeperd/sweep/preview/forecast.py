@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.catalog import Server
+from sweeperd.sweep.lanes.heap import pointers_per_page
 from sweeperd.sweep.plan.recheck import ROWS_PER_BLOCK_WORTH
 from sweeperd.sweep.plan.strategy import Choice, read_budget
 from sweeperd.sweep.preview.amount import Amount
@@ -88,6 +89,7 @@ def forecast(
     toast_bytes: int,
     cascaded: float,
     past: Pace | None,
+    learned: Mapping[str, int],
 ) -> Forecast | None:
     """Return what the expired rows of all leaves take; None when nobody knows how many there are.
 
@@ -98,13 +100,17 @@ def forecast(
         toast_bytes: Size of the leaves' TOAST tables.
         cascaded: Rows that other tables lose.
         past: The pace of past runs.
+        learned: What batches ended with, by strategy, in its lanes' units.
     """
     rows, batches, seconds, wal = 0.0, 0, 0.0, 0.0
     for choice, amount in leaves:
         if amount.expired is None:
             return None
         rows += amount.expired
-        batches += _batches(sweep, choice, amount.expired, past)
+        size = (
+            past.rows_per_batch if past is not None else _learned(choice, server, amount, learned)
+        )
+        batches += _batches(sweep, choice, amount.expired, size)
         seconds += _seconds(choice, server, amount.expired, past)
         pages = min(amount.expired, choice.leaf.blocks or amount.expired)
         wal += amount.expired * _WAL_PER_ROW + pages * server.block_size
@@ -119,10 +125,20 @@ def forecast(
     return Forecast(batches, round(seconds, 1), runs, round(wal), basis)
 
 
-def _batches(sweep: SweepConfig, choice: Choice, expired: float, past: Pace | None) -> int:
-    if past is not None:
-        size = past.rows_per_batch
-    else:
+def _learned(
+    choice: Choice, server: Server, amount: Amount, learned: Mapping[str, int]
+) -> float | None:
+    """Return the rows of a batch of the size that past ones ended with; None without any."""
+    units = learned.get(choice.strategy)
+    if units is None or choice.strategy == "index":
+        return units
+    # block ranges are cut by line pointers, of which few are expired rows
+    pointers = choice.leaf.blocks * pointers_per_page(server.block_size)
+    return units * (amount.expired or 0.0) / pointers if pointers else None
+
+
+def _batches(sweep: SweepConfig, choice: Choice, expired: float, size: float | None) -> int:
+    if size is None:
         size = _ROWS_PER_SECOND[choice.strategy] * sweep.batch_target.total_seconds()
     return math.ceil(expired / max(min(size, sweep.max_batch_rows), 1.0))
 

@@ -195,6 +195,7 @@ async def _look(
             toast_bytes=sum(leaf.size.toast for leaf in leaves),
             cascaded=sum(one.rows or 0.0 for one in cascades),
             past=past_pace(standing.history),
+            learned=standing.memory.batch_sizes,
         ),
         cascades=tuple(cascades),
         dead=tuple(await dead_tuples(connection, found, known)),
