@@ -39,7 +39,7 @@ _MOST_OF_ONE_USER: Final = 16
 _PATIENCE_SECONDS: Final = 10.0
 # how often it is looked whether the name is still ours
 _LOOK_SECONDS: Final = 30.0
-_CLOSE_SECONDS: Final = 1.0
+_CLOSE_SECONDS: Final = 0.3
 _CREDENTIALS: Final = struct.Struct("3i")
 
 JsonObject = Mapping[str, object]
