@@ -1,22 +1,59 @@
-"""The command `sweeperd`: its group, with every command."""
+"""The command `sweeperd`: its group; each command is imported once it is asked for."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
+from typing import Final
 
 import click
 
 from sweeperd import __version__
-from sweeperd.cli.check import check
-from sweeperd.cli.demo import demo
-from sweeperd.cli.discover import discover
-from sweeperd.cli.hold import hold, release
-from sweeperd.cli.install import install, uninstall
-from sweeperd.cli.plan import plan
-from sweeperd.cli.presets import presets
-from sweeperd.cli.run import run
-from sweeperd.cli.sweep import sweep
+
+# the module of each command; `sweeperd status` must not wait for what only `check` needs
+_MODULES: Final = {
+    "check": "check",
+    "demo": "demo",
+    "discover": "discover",
+    "hold": "hold",
+    "install": "install",
+    "plan": "plan",
+    "presets": "presets",
+    "release": "hold",
+    "reload": "reload",
+    "run": "run",
+    "status": "status",
+    "sweep": "sweep",
+    "uninstall": "install",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(MutableMapping[str, click.Command]):
+    """The commands by name."""
+
+    def __init__(self) -> None:
+        self._added: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._added:
+            module = import_module(f"sweeperd.cli.{_MODULES[name]}")
+            self._added[name] = getattr(module, name)
+        return self._added[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._added[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._added[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**_MODULES, **self._added})
+
+    def __len__(self) -> int:
+        return len({**_MODULES, **self._added})
+
+
+@click.group(commands=_Commands(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sweeperd")
 def cli() -> None:
     """Row-level TTL for any PostgreSQL: remove expired rows, safely.
@@ -26,9 +63,3 @@ def cli() -> None:
       sweeperd check
       sweeperd sweep --dry-run
     """
-
-
-for command in (
-    check, demo, discover, hold, install, plan, presets, release, run, sweep, uninstall,
-):  # fmt: skip
-    cli.add_command(command)

@@ -13,7 +13,7 @@ import click
 from sweeperd.cli.commands import cli
 from sweeperd.cli.terminal import say
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, ConfigError, SweeperdError
-from sweeperd.log.journal import PRIORITIES, is_journal
+from sweeperd.log.journal_stream import PRIORITIES, is_journal
 from sweeperd.log.safe_text import one_line
 
 

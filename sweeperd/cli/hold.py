@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import click
 
+from sweeperd.cli.daemon_place import find_socket
 from sweeperd.cli.options import config_option
 from sweeperd.cli.state_dir import Place, find_place, own
 from sweeperd.cli.terminal import say
 from sweeperd.config.values.durations import parse_duration
 from sweeperd.config.values.types import NAME
+from sweeperd.daemon.control.client import ask
+from sweeperd.daemon.control.messages import ControlRequest
 from sweeperd.daemon.state.holds import put_in_force, read_holds
 from sweeperd.errors import EXIT_FAILED, SweeperdError
 from sweeperd.host.clock import SystemClock
@@ -28,6 +32,7 @@ from sweeperd.sweep.guards.told import release_command
 # after 10 s (idle_in_transaction_session_timeout).
 _LONGEST_BATCH_SECONDS: Final = 12.0
 _LOOK_SECONDS: Final = 0.02
+_LONGEST_LOOK_SECONDS: Final = 2.0
 
 
 class EndTime(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.3
@@ -104,6 +109,7 @@ def hold(
     )
     try:
         placed = holds.place(wanted)
+        _tell_daemon(config_path, place.state_dir)
         busy = _wait_for_batches(
             BatchesUnderWay(place.state_dir, _bound(place, holds, name), anchor)
         )
@@ -140,6 +146,7 @@ def release(name: str | None, config_path: Path, *, every: bool, state_dir: Path
         removed = holds.release(name, user)
     except OSError as error:
         raise _unwritable(place.state_dir, error) from error
+    _tell_daemon(config_path, place.state_dir)
     if (other := _other(place, holds, name)) is not None:
         say(
             f"{name} stays held by the hold of {_shown(other.name)}: {release_command(other)}",
@@ -184,6 +191,13 @@ def _anchor(state_dir: Path) -> int:
         return open_anchor(state_dir)
     except OSError as error:
         raise _unwritable(state_dir, error) from error
+
+
+def _tell_daemon(config_path: Path, state_dir: Path) -> None:
+    """Let a daemon look at its holds at once; without this it does so within a second."""
+    with suppress(SweeperdError):
+        socket = find_socket(config_path, state_dir)
+        ask(socket, ControlRequest("holds"), seconds=_LONGEST_LOOK_SECONDS)
 
 
 def _bound(place: Place, holds: Holds, name: str) -> list[str] | None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import re
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
 import click
 
 from sweeperd.cli.terminal import safe
-from sweeperd.config.files.loading import DEFAULT_PATH
-from sweeperd.config.models import Config, SweepConfig
+from sweeperd.config.places import DEFAULT_CONFIG
+from sweeperd.daemon.control.messages import CORRELATION_ID
 
-_CORRELATION_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+if TYPE_CHECKING:
+    from sweeperd.config.models import Config, SweepConfig
 
 config_option = click.option(
     "-c",
@@ -21,12 +21,19 @@ config_option = click.option(
     "config_path",
     # a file that cannot be read is a fault of the configuration (78), not of the usage
     type=click.Path(path_type=Path, readable=False),
-    default=DEFAULT_PATH,
+    default=DEFAULT_CONFIG,
     show_default=True,
     envvar="SWEEPERD_CONFIG",
     help="The configuration; conf.d/*.toml beside it is read, too.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+
+def meant_config(context: click.Context) -> str | None:
+    """Return the configuration that the operator named, for the daemon to compare; else None."""
+    if context.get_parameter_source("config_path") == click.core.ParameterSource.DEFAULT:
+        return None
+    return str(Path(context.params["config_path"]).absolute())
 
 
 class CorrelationId(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.3
@@ -38,7 +45,7 @@ class CorrelationId(click.ParamType):  # type: ignore[type-arg,unused-ignore]  #
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
         """Check the id."""
-        if not _CORRELATION_ID.fullmatch(str(value)):
+        if not CORRELATION_ID.fullmatch(str(value)):
             self.fail(f"{value!r} is not 1 to 64 of A-Z a-z 0-9 . _ -", param, ctx)
         return str(value)
 

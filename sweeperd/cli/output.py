@@ -33,7 +33,7 @@ def shown(report: Report, holds: Holds, sweep: SweepConfig, *, as_json: bool) ->
     if hold is not None:
         emit(hold_event(hold, sweep.name))
     if not as_json:
-        _summary(report, hold)
+        print_summary(report, hold)
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def _live(report: Report, console: Console) -> Iterator[Listener]:
         yield listen
 
 
-def _summary(report: Report, hold: Hold | None) -> None:
+def print_summary(report: Report, hold: Hold | None) -> None:
     """Print what a person asks after a run, on stdout."""
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     colour = {"drained": "green", "failed": "red", "held": "red"}.get(str(report.outcome), "yellow")

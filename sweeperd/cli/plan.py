@@ -16,9 +16,10 @@ from sweeperd.cli.options import chosen, config_option, json_option
 from sweeperd.cli.plan_text import plan_lines, removed_lines
 from sweeperd.cli.terminal import say
 from sweeperd.config.files.differences import SweepChange, differences
-from sweeperd.config.files.loading import DEFAULT_PATH, load_config
+from sweeperd.config.files.loading import load_config
 from sweeperd.config.models import Config, SweepConfig
 from sweeperd.config.order import in_order, predecessors
+from sweeperd.config.places import DEFAULT_CONFIG
 from sweeperd.config.values.credentials import keep_credentials
 from sweeperd.daemon.state.holds import damage_holds, read_holds
 from sweeperd.daemon.state.record import Loaded, SweepRecord
@@ -82,7 +83,7 @@ def _record(one: Preview, changes: dict[str, SweepChange]) -> dict[str, object]:
 def _changes(path: Path, config: Config) -> dict[str, SweepChange]:
     """Return what a configuration changes of the one in force; nothing where it is that one."""
     named = os.environ.get("SWEEPERD_CONFIG")
-    in_force = Path(named or DEFAULT_PATH)
+    in_force = Path(named or DEFAULT_CONFIG)
     if in_force.absolute() == path.absolute() or not (named or in_force.exists()):
         return {}
     try:

@@ -15,7 +15,7 @@ from sweeperd.errors import ConfigError, SweeperdError
 from sweeperd.host.clock import SystemClock
 from sweeperd.log.daemon_events import StartFailed
 from sweeperd.log.event import emit
-from sweeperd.log.journal import is_journal
+from sweeperd.log.journal_stream import is_journal
 from sweeperd.log.setup import configure
 
 

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-import tomli
-
+from sweeperd.cli.daemon_place import written_path
 from sweeperd.cli.terminal import say
 from sweeperd.config.files.loading import load_config
-from sweeperd.config.models import SweepConfig, default_state_dir
+from sweeperd.config.models import SweepConfig
+from sweeperd.config.places import default_state_dir
 from sweeperd.errors import ConfigError, SweeperdError
 from sweeperd.host.files import make_directory
 from sweeperd.host.owner import SERVICE_USER, become_owner_of
-from sweeperd.host.permissions import read_file
-
-_LARGEST: Final = 4 * 2**20
-# also daemon.state_dir = "..." and daemon = { state_dir = "..." }, but no comment
-_STATE_DIR_LINE: Final = re.compile(
-    r"""^[^#\n]{0,200}\bstate_dir["']?[ \t]*=[ \t]*["']([^"'\n]{1,4096})["']""", re.MULTILINE
-)
 
 
 @dataclass(frozen=True)
@@ -46,7 +37,7 @@ def find_place(config_path: Path, given: Path | None) -> Place:
     try:
         config = load_config(config_path)
     except ConfigError as error:
-        state_dir = given or _from_broken(config_path) or default_state_dir()
+        state_dir = given or written_path(config_path, "state_dir") or default_state_dir()
         say(
             f"the configuration cannot be used ({error.problems[0]}); the state directory is "
             f"{state_dir}",
@@ -84,41 +75,3 @@ def _make(state_dir: Path) -> None:
             f"the state directory {state_dir} cannot be made: {error.strerror}",
             cure="run this as root or as the user that the daemon runs as",
         ) from error
-
-
-def _from_broken(config_path: Path) -> Path | None:
-    """Return [daemon] state_dir of files that are otherwise wrong; None where they have none.
-
-    Raises:
-        SweeperdError: They name more than one.
-    """
-    found = {text for path in _files(config_path) for text in _state_dirs(path)}
-    absolute = sorted(text for text in found if text.startswith("/"))
-    if len(absolute) > 1:
-        raise SweeperdError(
-            f"the configuration cannot be used, and names more than one state directory: "
-            f"{', '.join(absolute)}",
-            cure="name the daemon's with --state-dir",
-        )
-    return Path(absolute[0]) if absolute else None
-
-
-def _files(config_path: Path) -> list[Path]:
-    """Return the configuration's files, as far as they can be listed."""
-    drop_ins: list[Path] = []
-    with suppress(OSError):
-        drop_ins = sorted((config_path.parent / "conf.d").glob("*.toml"))
-    return [config_path, *drop_ins]
-
-
-def _state_dirs(path: Path) -> list[str]:
-    try:
-        text = read_file(path, _LARGEST).decode(errors="replace")
-    except OSError:
-        return []
-    try:
-        daemon = tomli.loads(text).get("daemon")
-    except (ValueError, RecursionError):
-        return _STATE_DIR_LINE.findall(text)
-    found = daemon.get("state_dir") if isinstance(daemon, dict) else None
-    return [found] if isinstance(found, str) else []

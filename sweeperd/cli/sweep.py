@@ -10,12 +10,21 @@ from pathlib import Path
 
 import click
 
-from sweeperd.cli.options import CorrelationId, chosen, config_option, json_option
+from sweeperd.cli.daemon_place import find_socket
+from sweeperd.cli.daemon_run import sweep_by_daemon
+from sweeperd.cli.options import (
+    CorrelationId,
+    chosen,
+    config_option,
+    json_option,
+    meant_config,
+)
 from sweeperd.cli.output import shown
 from sweeperd.config.files.loading import load_config
 from sweeperd.config.models import Config, SweepConfig
 from sweeperd.config.order import in_order
 from sweeperd.config.values.credentials import keep_credentials
+from sweeperd.daemon.control.messages import ControlRequest
 from sweeperd.daemon.state.holds import put_in_force, read_holds
 from sweeperd.daemon.state.record import Loaded
 from sweeperd.daemon.state.store import running_pid
@@ -53,14 +62,18 @@ class SweepOptions:
 @config_option
 @click.option("--dry-run", is_flag=True, help="Count what would go (bounded); write nothing.")
 @click.option("--max-rows", type=click.IntRange(min=1), help="Delete at most this many rows.")
+@click.option("--daemon", "by_daemon", is_flag=True, help="Let the daemon run it, and wait.")
 @click.option("--correlation-id", type=CorrelationId(), help="The runs' id; a new one by default.")
 @json_option
+@click.pass_context
 def sweep(
+    context: click.Context,
     names: tuple[str, ...],
     config_path: Path,
     *,
     dry_run: bool,
     max_rows: int | None,
+    by_daemon: bool,
     correlation_id: str | None,
     as_json: bool,
 ) -> None:
@@ -69,7 +82,16 @@ def sweep(
     Ctrl-C ends at the batch's edge with the report; a second one cancels the statement. A sweep
     that is held is not run. In the daemon's state directory only holds that a guard sets and the
     files of archive_to = "file:" are written.
+
+    With `--daemon` the daemon runs the one sweep named, now or once its run under way has ended;
+    Ctrl-C then ends the waiting, not the run.
     """
+    if by_daemon:
+        if len(names) != 1 or dry_run or max_rows is not None:
+            raise click.UsageError("--daemon takes one NAME, and no --dry-run or --max-rows")
+        request = ControlRequest("sweep", names[0], correlation_id, meant_config(context))
+        reports = [sweep_by_daemon(find_socket(config_path), request, as_json=as_json)]
+        sys.exit(_exit_code(reports))
     config = load_config(config_path)
     sweeps = in_order(chosen(config, names))
     configure(config.daemon.log_level, config.daemon.log_format)

@@ -7,7 +7,6 @@ has a place.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
+from sweeperd.config.places import default_state_dir
 from sweeperd.config.values.dsn import hide_password
 from sweeperd.config.values.passwords import read_secret
 from sweeperd.config.values.types import (
@@ -45,13 +45,6 @@ Partitions = Literal["delete", "detach", "drop"]
 RowSecurity = Literal["off", "obey"]
 
 _MOST_ROWS: Final = 2**63 - 1  # a bigint
-DEFAULT_STATE_DIR: Final = Path("/var/lib/sweeperd")
-
-
-def default_state_dir() -> Path:
-    """Return the directory systemd gave us, else the packaged one; read anew at each call."""
-    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    return Path(given) if given else DEFAULT_STATE_DIR
 
 
 class _Frozen(BaseModel):

@@ -10,11 +10,12 @@ from sweeperd.config.models import SweepConfig
 
 def predecessors(sweeps: Iterable[SweepConfig]) -> dict[str, tuple[str, ...]]:
     """Return, by sweep, the enabled sweeps that name it in their ``before``."""
+    first: dict[str, list[str]] = {}
     known = list(sweeps)
-    return {
-        one.name: tuple(other.name for other in known if other.enabled and one.name in other.before)
-        for one in known
-    }
+    for sweep in known:
+        for later in dict.fromkeys(sweep.before) if sweep.enabled else ():
+            first.setdefault(later, []).append(sweep.name)
+    return {one.name: tuple(first.get(one.name, ())) for one in known}
 
 
 def in_order(sweeps: Iterable[SweepConfig]) -> list[SweepConfig]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from sweeperd.config.order import predecessors
 from sweeperd.daemon.binding import SweepSpec
 from sweeperd.daemon.reachability import Outage
+from sweeperd.daemon.recent_runs import RecentRuns
+from sweeperd.daemon.status import Situation
+from sweeperd.daemon.status_line import status_line
 from sweeperd.daemon.supervisor import OVERTIME_SECONDS, Supervisor
 from sweeperd.errors import DatabaseUnreachableError
 from sweeperd.log.event import emit
@@ -22,11 +24,9 @@ if TYPE_CHECKING:
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
     from sweeperd.daemon.binding import Records, RunSweep
     from sweeperd.daemon.metrics.now import SweepNow
+    from sweeperd.daemon.status import SweepStatus
     from sweeperd.host.clock import Clock
     from sweeperd.sweep.guards.hold_file import Holds
-
-# a status is one line
-_NAMES_SHOWN = 3
 
 
 class DatabaseHandle(Protocol):
@@ -98,6 +98,8 @@ class Fleet:
         self._on_change = on_change
         self._databases: dict[str, _Database] = {}
         self._members: dict[str, _Member] = {}
+        self._disabled: dict[str, SweepConfig] = {}
+        self._followers: dict[str, list[str]] = {}
         self._ending: dict[asyncio.Task[None], Supervisor] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -106,11 +108,16 @@ class Fleet:
         self._swap_databases(config)
         self._holds.configured = frozenset(config.sweeps)
         wanted = {name: sweep for name, sweep in config.sweeps.items() if sweep.enabled}
+        self._disabled = {name: one for name, one in config.sweeps.items() if not one.enabled}
         changes = Changes([], [], [])
         for name in [name for name in self._members if name not in wanted]:
             self._remove(name)
             changes.removed.append(name)
         first = predecessors(wanted.values())
+        self._followers = {}
+        for name, before in first.items():
+            for one in before:
+                self._followers.setdefault(one, []).append(name)
         for name, sweep in wanted.items():
             database = self._databases[sweep.database]
             binding = SweepSpec(sweep, database.link.run, database.outage, first[name])
@@ -132,7 +139,7 @@ class Fleet:
         changed, self._holds_seen = seen != self._holds_seen, seen
         for member in self._members.values():
             # a hold that is known may have an end time
-            if changed or member.supervisor.is_held:
+            if changed or member.supervisor.hold is not None:
                 member.supervisor.look_at_hold()
 
     async def measure_lags(self) -> None:
@@ -189,21 +196,33 @@ class Fleet:
     def status(self) -> str:
         """Return the state in plain words, one line."""
         supervisors = [member.supervisor for member in self._members.values()]
-        parts = [f"{len(supervisors)} sweep{'' if len(supervisors) == 1 else 's'}"]
-        for state, words in (("running", "sweeping"), ("held", "held")):
-            names = [one.name for one in supervisors if one.state == state]
-            if names:
-                parts.append(f"{words} {_few(names)}")
-        behind = [one.name for one in supervisors if one.lag.behind]
-        if behind:
-            parts.append(f"behind {_few(behind)}")
-        away = [name for name, database in self._databases.items() if database.outage.away]
-        if away:
-            parts.append(f"waiting for database {_few(away)}")
-        soonest = self._soonest(supervisors)
-        if soonest:
-            parts.append(soonest)
-        return "; ".join(parts)
+        return status_line(supervisors, self.outages(), self._clock)
+
+    def outages(self) -> dict[str, str]:
+        """Return why each database that is away is so, by its name."""
+        found = {name: database.outage.reason for name, database in self._databases.items()}
+        return {name: reason for name, reason in found.items() if reason is not None}
+
+    def sweeps(self) -> list[str]:
+        """Return the names of all configured sweeps, disabled ones too, in order."""
+        return sorted([*self._members, *self._disabled])
+
+    def sweep_status(self, name: str) -> SweepStatus | None:
+        """Return the status of one sweep; None where none is called so."""
+        member, disabled = self._members.get(name), self._disabled.get(name)
+        if member is not None:
+            situation = member.supervisor.situation()
+        elif disabled is not None:
+            past = RecentRuns(self._records.record(name).history)
+            situation = Situation(disabled, past, self._holds.find(disabled))
+        else:
+            situation = None
+        return situation.status(self._clock.now()) if situation is not None else None
+
+    def supervisor(self, name: str) -> Supervisor | None:
+        """Return the loop of a sweep; None for one that is disabled or not configured."""
+        member = self._members.get(name)
+        return member.supervisor if member is not None else None
 
     def stop(self) -> None:
         """Let every loop end at the batch's edge."""
@@ -278,8 +297,8 @@ class Fleet:
 
     def _changed(self, name: str) -> None:
         """Let those that wait for a sweep look again."""
-        for member in self._members.values():
-            if name in member.binding.after:
+        for follower in self._followers.get(name, ()):
+            if (member := self._members.get(follower)) is not None:
                 member.supervisor.wake()
         self._on_change()
 
@@ -288,27 +307,8 @@ class Fleet:
             member.supervisor.wake()
         self._on_change()
 
-    def _soonest(self, supervisors: list[Supervisor]) -> str | None:
-        dues = [
-            (found.elapsed, one.name)
-            for one in supervisors
-            if one.state == "waiting" and (found := one.next_start) is not None
-        ]
-        if not dues:
-            return None
-        elapsed, name = min(dues)
-        ahead = max(elapsed - self._clock.elapsed(), 0.0)
-        start = self._clock.now() + timedelta(seconds=ahead)
-        return f"next {name} at {start:%Y-%m-%d %H:%M} UTC"
-
 
 async def _run_after(former: set[asyncio.Task[None]], supervisor: Supervisor) -> None:
     if former:
         await asyncio.wait(former)
     await supervisor.run()
-
-
-def _few(names: list[str]) -> str:
-    shown = ", ".join(sorted(names)[:_NAMES_SHOWN])
-    more = len(names) - _NAMES_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown

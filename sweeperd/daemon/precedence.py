@@ -25,6 +25,11 @@ class Turn:
         self._since: float | None = None
         self._told: list[str] = []
 
+    @property
+    def waits_for(self) -> list[str]:
+        """The sweeps that must finish first, as it was last asked."""
+        return self._told
+
     def must_wait(self, after: tuple[str, ...], now: float, longest: float) -> bool:
         """Whether to wait for one of ``after``; said in the log once a change.
 

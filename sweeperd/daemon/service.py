@@ -9,29 +9,28 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sweeperd import __version__
-from sweeperd.config.files.loading import load_config
 from sweeperd.config.values.credentials import keep_credentials
+from sweeperd.daemon.configuration import Configuration
+from sweeperd.daemon.connected import ConnectedDatabase
+from sweeperd.daemon.control.endpoint import Endpoint, default_socket
+from sweeperd.daemon.control.server import ControlServer
+from sweeperd.daemon.controlled import ControlledDaemon
 from sweeperd.daemon.fleet import Fleet
 from sweeperd.daemon.lag_probes import LagProbes
 from sweeperd.daemon.metrics.metrics import Metrics
 from sweeperd.daemon.state.holds import holds_of, put_in_force
 from sweeperd.daemon.state.ledger import Ledger
 from sweeperd.daemon.state.store import StateStore
-from sweeperd.errors import ConfigError, Problem
 from sweeperd.host.loop_watch import watched_loop
 from sweeperd.host.owner import become_owner_of
 from sweeperd.host.permissions import refuse_exposed
 from sweeperd.host.signals import handled_signals
 from sweeperd.host.systemd import connected_notifier, watchdog_interval
 from sweeperd.log.daemon_events import (
-    ConfigExposed,
-    ConfigNeedsRestart,
-    ConfigRejected,
-    ConfigReloaded,
     DaemonForced,
     DaemonStarted,
     DaemonStopping,
@@ -39,24 +38,18 @@ from sweeperd.log.daemon_events import (
     WatchdogSilent,
 )
 from sweeperd.log.event import emit
-from sweeperd.log.setup import configure
 from sweeperd.postgres.connect import Database
-from sweeperd.sweep.guards.hold_file import Holds
-from sweeperd.sweep.once import run_once
-from sweeperd.sweep.runner import ARCHIVES, Runner
+from sweeperd.sweep.runner import ARCHIVES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
+    from sweeperd.config.models import Config, DatabaseConfig
+    from sweeperd.daemon.configuration import Reloaded
     from sweeperd.daemon.fleet import Changes, DatabaseHandle
     from sweeperd.host.clock import Clock
     from sweeperd.host.signals import Signals
-    from sweeperd.log.event import Listener
-    from sweeperd.sweep.options import RunOptions
-    from sweeperd.sweep.outcome.lag import RetentionLag
-    from sweeperd.sweep.outcome.report import Report
 
 # how often health is looked at without a watchdog, and holds always; seconds
 _HEALTH_SECONDS = 15.0
@@ -68,55 +61,8 @@ _LAGS_SECONDS = 30.0
 _EDGE_SECONDS = 4.0
 _CANCEL_SECONDS = 5.5
 _EXTENSION_SECONDS = 10.0
-# keys of [daemon] that are read at startup only
-_RESTART_KEYS = ("state_dir", "socket", "metrics_listen", "metrics_textfile")
-
-
-@dataclass(frozen=True)
-class ConnectedDatabase:
-    """One database with the runner on it."""
-
-    database: Database
-    clock: Clock
-    archives: Path
-    holds: Holds
-    lag_probes: LagProbes
-
-    async def probe(self) -> None:
-        """Log in once."""
-        async with self.database.connection():
-            pass
-
-    async def run(
-        self,
-        sweep: SweepConfig,
-        report: Report,
-        options: RunOptions,
-        listener: Listener,
-    ) -> None:
-        """Run a sweep once, within its timeout."""
-        runner = Runner(
-            sweep,
-            self.database,
-            self.clock,
-            listener=listener,
-            archives=self.archives,
-            holds=self.holds,
-        )
-        try:
-            await run_once(
-                runner, report, options, timeout=sweep.timeout.total_seconds(), clock=self.clock
-            )
-        finally:
-            self.lag_probes.keep(runner.lag_probe)
-
-    async def measure_lags(self, sweeps: Sequence[SweepConfig]) -> dict[str, RetentionLag]:
-        """Measure retention lags between runs; return those that could be looked at, by name.
-
-        Raises:
-            DatabaseUnreachableError: The database is away.
-        """
-        return await self.lag_probes.measure(sweeps)
+# a status is for people; making it looks at each sweep
+_STATUS_SECONDS = 1.0
 
 
 def _tell_of_blocked_loop(seconds: float, stack: str) -> None:
@@ -145,11 +91,12 @@ class Daemon:
         self._clock = clock
         self._environ = environ
         self._connect = connect or self._connected
-        self._rejected: str | None = None
         self._shown = ""
+        self._changed = asyncio.Event()
+        self._reload_waiters: list[asyncio.Future[Reloaded]] = []
 
     def _connected(self, settings: DatabaseConfig) -> ConnectedDatabase:
-        archives = self._config.daemon.state_dir / ARCHIVES
+        archives = self._configuration.config.daemon.state_dir / ARCHIVES
         database = self._metrics.connections[settings.name] = Database(settings)
         probes = LagProbes(database, self._clock, lambda name: self._ledger.record(name).memory)
         return ConnectedDatabase(database, self._clock, archives, self._holds, probes)
@@ -164,19 +111,16 @@ class Daemon:
         with handled_signals() as signals, ExitStack() as stack:
             stack.enter_context(watched_loop(_tell_of_blocked_loop))
             self._startup(stack)
+            self._control = self._controlled(signals)
             try:
                 await self._main_loop(signals)
             finally:
                 await self._shutdown(signals)
 
     def _startup(self, stack: ExitStack) -> None:
-        """Read the configuration, own the state directory, start the loops, be READY."""
-        config = self._config = load_config(self._path)
-        if not config.sweeps:
-            # a daemon with nothing to do would look as if it did its work
-            message = f"no sweeps configured: edit {self._path}, see sweeperd.toml(5)"
-            raise ConfigError((Problem("", "", message),))
-        configure(config.daemon.log_level, config.daemon.log_format)
+        """Read the configuration, own the state directory, start the loops."""
+        self._configuration = Configuration(self._path)
+        config = self._configuration.config
         keep_credentials()
         become_owner_of(config.daemon.state_dir, make=True)
         refuse_exposed(config.daemon.state_dir)
@@ -187,18 +131,30 @@ class Daemon:
         self._holds = holds_of(config.daemon.state_dir, self._clock.now, self._ledger.record)
         put_in_force(self._holds, self._ledger.loaded, config.sweeps)
         self._fleet = Fleet(
-            self._connect, self._ledger, self._holds, self._clock, on_change=self._show
+            self._connect, self._ledger, self._holds, self._clock, on_change=self._changed.set
         )
         self._metrics = Metrics(self._fleet.now)
         stack.enter_context(self._metrics.shown(config.daemon))
         enabled = sum(sweep.enabled for sweep in config.sweeps.values())
         emit(DaemonStarted(__version__, os.getpid(), enabled, str(self._path)))
-        self._warn_of(config)
+        self._configuration.warn()
         self._apply(config)
-        self._notifier.ready(self._status())
+
+    def _controlled(self, signals: Signals) -> ControlServer:
+        daemon = self._configuration.config.daemon
+        return ControlServer(
+            Endpoint(daemon.socket or default_socket(daemon.state_dir)),
+            ControlledDaemon(
+                self._configuration, self._fleet, partial(self._reload, signals), self._clock
+            ),
+            self._clock,
+        )
 
     async def _main_loop(self, signals: Signals) -> None:
         """Work until asked to stop; a side task that fails ends it, and systemd restarts."""
+        await self._control.open()
+        self._shown = self._status()
+        self._notifier.ready(self._shown)
         tasks = [
             asyncio.create_task(work, name=name)
             for name, work in (
@@ -207,6 +163,8 @@ class Daemon:
                 ("holds", self._look_at_holds()),
                 ("lags", self._measure_lags()),
                 ("reload", self._reload_when_requested(signals)),
+                ("status", self._show_status()),
+                ("control", self._control.keep_open()),
                 ("state", self._ledger.write_behind()),
             )
         ]
@@ -224,11 +182,14 @@ class Daemon:
         self._notifier.stopping("ending at the batch's edge")
         self._metrics.pulse.stop()
         emit(DaemonStopping("asked to stop" if signals.stop.is_set() else "a defect"))
+        self._control.begin_to_close()
         self._fleet.stop()
         ending = asyncio.create_task(self._end_runs(signals))
         while not ending.done():
             self._notifier.extend_timeout(_EXTENSION_SECONDS)
             await asyncio.wait({ending}, timeout=1.0)
+        # whoever waits for a run hears how it ended
+        await self._control.close()
         await self._fleet.close()
         self._ledger.flush()
 
@@ -271,56 +232,42 @@ class Daemon:
             await self._fleet.measure_lags()
 
     async def _reload_when_requested(self, signals: Signals) -> None:
+        """Reload after SIGHUP or a request; systemd hears of READY before whoever asked does."""
         while True:
             await signals.reloads.next()
+            asked, self._reload_waiters = self._reload_waiters, []
             self._notifier.reloading()
-            await self._reload()
+            reloaded = await self._configuration.reload(self._apply)
             self._shown = self._status()
             self._notifier.ready(self._shown)
+            for waiter in asked:
+                if not waiter.done():
+                    waiter.set_result(reloaded)
 
-    async def _reload(self) -> None:
-        """Read all files again; only a valid configuration replaces the one in force."""
-        try:
-            config = await asyncio.to_thread(load_config, self._path)
-        except ConfigError as error:
-            self._reject([str(problem) for problem in error.problems])
-            return
-        except Exception as error:  # noqa: BLE001 - whatever it is, the sweeps in force go on
-            self._reject([f"{type(error).__name__}: {error}"])
-            return
-        self._rejected = None
-        kept = self._config.daemon
-        fixed = {key: getattr(kept, key) for key in _RESTART_KEYS}
-        tried = [key for key, value in fixed.items() if getattr(config.daemon, key) != value]
-        self._config = config.model_copy(update={"daemon": config.daemon.model_copy(update=fixed)})
-        configure(config.daemon.log_level, config.daemon.log_format)
-        changes = self._apply(config)
-        emit(ConfigReloaded(changes.added, changes.changed, changes.removed))
-        self._warn_of(config)
-        if tried:
-            emit(ConfigNeedsRestart([f"daemon.{key}" for key in tried]))
+    async def _reload(self, signals: Signals) -> Reloaded:
+        """Ask for a reload, and wait for the one that reads what is in the files now."""
+        waiter: asyncio.Future[Reloaded] = asyncio.get_running_loop().create_future()
+        self._reload_waiters.append(waiter)
+        signals.reloads.wish()
+        return await waiter
+
+    async def _show_status(self) -> None:
+        """Show the status after changes: at once, then at most once a second however many."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            status = self._status()
+            if status != self._shown:
+                self._shown = status
+                self._notifier.status(status)
+            await self._clock.sleep(_STATUS_SECONDS)
 
     def _apply(self, config: Config) -> Changes:
         """Put a configuration in force."""
         self._metrics.apply(config, self._ledger.record)
         return self._fleet.apply(config)
 
-    def _warn_of(self, config: Config) -> None:
-        for reason in config.warnings:
-            emit(ConfigExposed(reason))
-
-    def _reject(self, problems: list[str]) -> None:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        self._rejected = problems[0] + more
-        emit(ConfigRejected(self._rejected, problems))
-
     def _status(self) -> str:
-        rejected = f"configuration rejected, the old one is in force: {self._rejected}"
-        return "; ".join([*([rejected] if self._rejected else []), self._fleet.status()])
-
-    def _show(self) -> None:
-        """Show the status when it has changed."""
-        status = self._status()
-        if status != self._shown:
-            self._shown = status
-            self._notifier.status(status)
+        rejected = self._configuration.rejected
+        told = f"configuration rejected, the old one is in force: {rejected}" if rejected else ""
+        return "; ".join(part for part in (told, self._fleet.status()) if part)

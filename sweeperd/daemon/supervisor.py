@@ -9,11 +9,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from sweeperd.daemon.hold_watch import HoldWatch
 from sweeperd.daemon.lag_watch import LagWatch
 from sweeperd.daemon.metrics.now import SweepNow
 from sweeperd.daemon.precedence import Turn
+from sweeperd.daemon.recent_runs import RecentRuns
 from sweeperd.daemon.run_record import did_not_happen, owed, recorded
+from sweeperd.daemon.run_request import RunRequests
 from sweeperd.daemon.schedule import ClockReading, due, restored
+from sweeperd.daemon.status import RunUnderWay, Situation, waits_or_aside
 from sweeperd.errors import EXIT_UNAVAILABLE
 from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
 from sweeperd.log.event import Event, emit
@@ -21,18 +25,19 @@ from sweeperd.log.events import SweepCrashed, SweepReleased, SweepScheduled, Swe
 from sweeperd.log.setup import run_context
 from sweeperd.log.told import Told
 from sweeperd.sweep.guards.hold_file import policy_of
-from sweeperd.sweep.guards.told import hold_event
 from sweeperd.sweep.options import RunOptions
 from sweeperd.sweep.outcome.report import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from sweeperd.config.models import SweepConfig
     from sweeperd.daemon.binding import Records, SweepSpec
     from sweeperd.daemon.reachability import Outage
     from sweeperd.daemon.schedule import Due, Progress
     from sweeperd.daemon.state.record import SweepRecord
+    from sweeperd.daemon.status import JsonObject
     from sweeperd.host.clock import Clock
     from sweeperd.sweep.guards.hold_file import Hold, Holds
     from sweeperd.sweep.outcome.lag import RetentionLag
@@ -42,8 +47,6 @@ if TYPE_CHECKING:
 _LONGEST_NAP = 60.0
 # what a run may take beyond its timeout: cancelling the statement and the shielded COMMIT
 OVERTIME_SECONDS = 30.0
-# a hold is told when it changes, and then again after this time
-_REMINDER_SECONDS = 86_400.0
 
 State = Literal["waiting", "running", "held", "away", "ended"]
 
@@ -54,6 +57,7 @@ class _Running:
 
     stop: asyncio.Event
     report: Report
+    started_at: datetime
 
 
 class Supervisor:
@@ -84,9 +88,7 @@ class Supervisor:
         self._binding: SweepSpec | None = binding
         self._records = records
         self._holds = holds
-        self._hold: Hold | None = None
-        self._hold_told: tuple[Hold, float] | None = None
-        self._release_told = False
+        self._watch = HoldWatch(holds, clock)
         self._told = Told(clock.elapsed)
         self._clock = clock
         self._on_change = on_change
@@ -94,6 +96,8 @@ class Supervisor:
         self._draw = draw
         self._wake = asyncio.Event()
         self._running: _Running | None = None
+        self._requests = RunRequests()
+        self._runs = RecentRuns(self._record.history)
         self._share = draw()
         self.lag = LagWatch(clock, binding.sweep, draw)
         self._last_end = ""
@@ -106,21 +110,31 @@ class Supervisor:
         if self._holds.released(self.name) is not None:
             self._progress = replace(self._progress, retry=True)
         self._announce()
-        while self._binding is not None:
-            self._wake.clear()
-            self.look_at_hold()
-            pause = self._pause(self._binding)
-            if pause > 0:
-                await self._nap(pause)
-            elif self._hold is not None:
-                self._advance(self._binding)
-            else:
-                await self._run_once(self._binding)
+        try:
+            while self._binding is not None:
+                self._wake.clear()
+                self.look_at_hold()
+                await self._step(self._binding)
+        finally:
+            self._requests.end()
+
+    async def _step(self, binding: SweepSpec) -> None:
+        """Wait a while, or run."""
+        if self.hold is not None:
+            self._requests.refuse()
+        pause = 0.0 if self._requests.is_waiting else self._pause(binding)
+        if pause > 0:
+            await self._nap(pause)
+        elif self.hold is not None:
+            self._advance(binding)
+        else:
+            await self._run_once(binding)
 
     def rebind(self, binding: SweepSpec) -> None:
         """Use other settings from the next start on; a run under way keeps its own."""
-        self._binding = binding
-        self._announce()
+        former, self._binding = self._binding, binding
+        if former is None or former.timetable != binding.timetable:
+            self._announce()
         self._wake.set()
 
     def end(self) -> None:
@@ -134,18 +148,33 @@ class Supervisor:
         """Look at the timetable again."""
         self._wake.set()
 
+    def request_run(self, correlation_id: str | None) -> asyncio.Future[JsonObject | None]:
+        """Run now, or as soon as the run under way has ended; whatever is not due yet.
+
+        Neither its turn, its window nor a database that is away is waited for: the run itself
+        tells what it meets. There must be no request already, and the sweep must not be held.
+
+        Returns:
+            What gets the report; None when it was held or ended before it could run.
+        """
+        self._wake.set()
+        return self._requests.put(correlation_id)
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether a run that somebody asked for has not begun."""
+        return self._requests.is_waiting
+
     def look_at_hold(self) -> None:
         """See whether a hold was set or removed since the last look; say so once."""
         if self._binding is None:
             return
-        former, self._hold = self._hold, self._holds.find(self._binding.sweep)
-        if self._hold is not None:
-            self._tell_hold(self._hold)
-            if self._running is not None:
-                self._running.stop.set()
-        elif former is not None:
-            self._tell_release(former)
-        if former != self._hold:
+        former = self._watch.look(self._binding.sweep)
+        if self.hold is not None and self._running is not None:
+            self._running.stop.set()
+        if self.hold is None and former is not None:
+            self._progress = replace(self._progress, retry=True)  # it runs at once
+        if former != self.hold:
             self._on_change()
             self._wake.set()
 
@@ -161,36 +190,42 @@ class Supervisor:
             self._on_change()
 
     def _why_behind(self) -> str:
-        if self._hold is not None:
-            return f"held: {self._hold.reason}"
+        if self.hold is not None:
+            return f"held: {self.hold.reason}"
         if self._binding is not None and self._binding.outage.away:
             return f"database {self._binding.sweep.database} is lost"
         return self._last_end
 
     @property
-    def is_held(self) -> bool:
-        """Whether a hold was found at the last look."""
-        return self._hold is not None
+    def hold(self) -> Hold | None:
+        """The hold that was found at the last look."""
+        return self._watch.hold
 
-    def _tell_hold(self, hold: Hold) -> None:
-        """Log a hold when it changes, and once a day."""
-        now = self._clock.elapsed()
-        if self._hold_told is not None:
-            told, at = self._hold_told
-            if told == hold and now - at < _REMINDER_SECONDS:
-                return
-        self._hold_told = hold, now
-        emit(hold_event(hold, self.name))
+    def situation(self) -> Situation | None:
+        """Return what is known of it at this moment; None once it has ended."""
+        binding, found = self._binding, self.next_start
+        if binding is None or found is None:
+            return None
+        now, running = ClockReading.of(self._clock), self._running
+        waits_for, aside = waits_or_aside(
+            binding, self._progress, now, self._turn.waits_for, share=self._share
+        )
+        return Situation(
+            binding.sweep,
+            self._runs,
+            self.hold,
+            RunUnderWay(running.started_at, running.report) if running is not None else None,
+            now.at(max(found.elapsed, now.elapsed)) if self.hold is None else None,
+            waits_for,
+            aside,
+            self.lag.retention_lag_seconds,
+            behind=self.lag.behind,
+        )
 
-    def _tell_release(self, former: Hold) -> None:
-        """Log that the hold is gone, and run at once."""
-        self._hold_told, self._release_told = None, True
-        released = self._holds.released(self.name)
-        ended = former.has_ended(self._clock.now())
-        user = released.by if released is not None else ""
-        reason = f"{former.reason} (its end time has passed)" if ended else former.reason
-        emit(SweepReleased(self.name, reason, user))
-        self._progress = replace(self._progress, retry=True)
+    @property
+    def last_run(self) -> Mapping[str, object] | None:
+        """The report of the newest run that ended, without secrets."""
+        return self._runs.last
 
     def overdue(self, at: float) -> bool:
         """Tell whether a run has outlived its timeout by far.
@@ -209,7 +244,7 @@ class Supervisor:
             return "running"
         if self._binding is None:
             return "ended"
-        if self._hold is not None:
+        if self.hold is not None:
             return "held"
         return "away" if self._binding.outage.away else "waiting"
 
@@ -240,7 +275,7 @@ class Supervisor:
         next_run = moment.at(start.elapsed).timestamp() if start is not None else None
         return SweepNow(
             self.name,
-            held=self._hold is not None,
+            held=self.hold is not None,
             running=self._running is not None,
             next_run=next_run,
             behind=self.lag.behind,
@@ -267,7 +302,7 @@ class Supervisor:
         pause = found.elapsed - self._clock.elapsed() if found is not None else 0.0
         if pause <= 0 and binding.outage.away:
             return _LONGEST_NAP  # the run is owed: its return wakes this loop
-        longest = binding.timetable.interval if self._hold is None else 0.0
+        longest = binding.timetable.interval if self.hold is None else 0.0
         if pause <= 0 and self._turn.must_wait(binding.after, self._clock.elapsed(), longest):
             return _LONGEST_NAP  # the end of another's run wakes this loop
         return pause
@@ -307,7 +342,9 @@ class Supervisor:
         before, past = self._record, self._progress
         now, released = ClockReading.of(self._clock), self._holds.released(self.name)
         kinds = released.kinds if released is not None else ()
-        report = Report(self.name, str(uuid.uuid4()), memory=before.memory.copy())
+        request = self._requests.take()
+        given_id = request.correlation_id if request is not None else None
+        report = Report(self.name, given_id or str(uuid.uuid4()), memory=before.memory.copy())
         self._advance(binding)
         record = replace(
             before,
@@ -322,7 +359,7 @@ class Supervisor:
         with run_context(self.name, report.correlation_id):
             emit(SweepStarted(self.name, report.correlation_id))
             try:
-                await self._execute(binding, report, kinds)
+                await self._execute(binding, report, kinds, now.wall)
             except asyncio.CancelledError:
                 report.finish("stopped", "its statement was cancelled")
                 raise
@@ -332,16 +369,20 @@ class Supervisor:
             finally:
                 self._running = None
                 self._settle(report, before, past, now)
-                self._release_told = False
+                self._watch.is_release_told = False
                 if released is not None and not did_not_happen(report):
                     self._holds.forget_release(self.name)
                 self.look_at_hold()
                 self._judge(binding.outage, report)
                 self._take_run(binding.sweep, report)
+                if request is not None:
+                    request.answer({**(self._runs.last or {}), "exit_code": report.exit_code})
                 self._on_change()
 
-    async def _execute(self, binding: SweepSpec, report: Report, released: tuple[str, ...]) -> None:
-        running = self._running = _Running(asyncio.Event(), report)
+    async def _execute(
+        self, binding: SweepSpec, report: Report, released: tuple[str, ...], started_at: datetime
+    ) -> None:
+        running = self._running = _Running(asyncio.Event(), report, started_at)
         self._on_change()
         options = RunOptions(stop=running.stop, released=released)
         await binding.run(binding.sweep, report, options, partial(self._hear, binding.outage))
@@ -351,6 +392,7 @@ class Supervisor:
     ) -> None:
         """Log, record, and set the timetable after a run."""
         self._log_end(report)
+        self._runs.add({"started_at": started.wall.isoformat(), **report.as_json()})
         record = recorded(self._record, report, started.wall)
         if did_not_happen(report):
             record = owed(record, before)
@@ -389,5 +431,5 @@ class Supervisor:
             outage.lose(event.reason)  # tells it once, for all sweeps on the database
         elif isinstance(event, DatabaseBack):
             outage.find()
-        elif not (isinstance(event, SweepReleased) and self._release_told):
+        elif not (isinstance(event, SweepReleased) and self._watch.is_release_told):
             self._told.emit(event)

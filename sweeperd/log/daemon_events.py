@@ -338,6 +338,87 @@ class WatchdogSilent(Event):
 
 
 @dataclass(frozen=True)
+class _ControlRequest(Event):
+    """A request on the control socket.
+
+    Attributes:
+        request: What.
+        uid: Whose process asks.
+        pid: Of that process.
+        sweep: Which sweep is meant; None for none.
+    """
+
+    request: str
+    uid: int
+    pid: int
+    sweep: str | None = None
+
+    def sentence(self) -> str:
+        what = f"{self.request} {self.sweep}" if self.sweep else self.request
+        return f"The user {self.uid} (pid {self.pid}) asked for: {what}"
+
+
+@dataclass(frozen=True)
+class ControlRequested(_ControlRequest):
+    """Somebody asks the daemon, by the control socket, to do something."""
+
+    name = "control_requested"
+    level = "info"
+    message_id = "7b1f6f0b0c3a4d7e9a52c8e1f4d36a90"
+
+
+@dataclass(frozen=True)
+class ControlRead(_ControlRequest):
+    """Somebody asks the daemon what it does, or to look at something."""
+
+    name = "control_read"
+    level = "debug"
+    message_id = "c2a94e7d5b8146f3a0d71e6f98b3c5d4"
+
+
+@dataclass(frozen=True)
+class ControlUnavailable(Event):
+    """There is no control socket: `status`, `reload` and `sweep --daemon` do not reach the daemon.
+
+    Attributes:
+        path: Where it should be.
+        reason: Why it is not.
+    """
+
+    name = "control_unavailable"
+    level = "warning"
+    message_id = "e85d0c4f7a2b4961b3f8d6a1907c2e5b"
+
+    path: str
+    reason: str
+
+    def sentence(self) -> str:
+        return (
+            f"There is no control socket at {self.path}{because(self.reason)}; sweeps run, but "
+            "status, reload and sweep --daemon do not reach them; it is tried again, and the key "
+            "[daemon] socket names another place"
+        )
+
+
+@dataclass(frozen=True)
+class ControlFailed(Event):
+    """A request met a bug.
+
+    Attributes:
+        reason: What it met.
+    """
+
+    name = "control_failed"
+    level = "error"
+    message_id = "1d9c3b7e6f0a4852978e4b2d5a6c0f13"
+
+    reason: str
+
+    def sentence(self) -> str:
+        return f"A request on the control socket failed because of a bug in sweeperd: {self.reason}"
+
+
+@dataclass(frozen=True)
 class LibraryMessage(Event):
     """What a library logged; its level is the library's.
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import Any
 
 import structlog
 
+from sweeperd.log.journal_stream import PRIORITIES
 from sweeperd.log.safe_text import EventDict, one_line
 from sweeperd.log.sentence import EVENTS, sentence
 
@@ -20,17 +19,6 @@ with suppress(ImportError):
     from cysystemd import journal as _journal
 
 _IDENTIFIER = "sweeperd"
-PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
-
-
-def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Tell whether the stream is connected to the journal (systemd.exec(5), JOURNAL_STREAM)."""
-    device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
-    try:
-        status = os.fstat(stream.fileno())
-        return (int(device), int(inode)) == (status.st_dev, status.st_ino)
-    except (OSError, ValueError):
-        return False
 
 
 def to_journal(_logger: object, _method: str, event: EventDict) -> str:

@@ -18,7 +18,8 @@ import structlog
 
 from sweeperd.host.clock import SystemClock
 from sweeperd.log.event import Level
-from sweeperd.log.journal import PRIORITIES, is_journal, to_journal
+from sweeperd.log.journal import to_journal
+from sweeperd.log.journal_stream import PRIORITIES, is_journal
 from sweeperd.log.safe_text import (
     EventDict,
     Processor,

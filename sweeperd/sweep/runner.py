@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from sweeperd.config.models import SweepConfig, default_state_dir
+from sweeperd.config.models import SweepConfig
+from sweeperd.config.places import default_state_dir
 from sweeperd.errors import DatabaseUnreachableError, SweeperdError, SweepError
 from sweeperd.host.clock import Clock
 from sweeperd.log.event import Listener

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import pty
 import shutil
+import signal
+import struct
 import sys
 import tempfile
+import termios
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +67,42 @@ async def result_of(process: asyncio.subprocess.Process) -> Result:
 
 async def sweeperd(*args: str, **environ: str) -> Result:
     return await result_of(await start(*args, **environ))
+
+
+async def on_a_terminal(
+    *args: str, state: str, columns: int = 0, until: str = "", **environ: str
+) -> str:
+    """Run it on a terminal and return what that shows.
+
+    Args:
+        args: Of the command.
+        state: The state directory.
+        columns: How wide the terminal is; 0 for unknown.
+        until: Send Ctrl-C once this is shown.
+        environ: Further variables.
+    """
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 50 if columns else 0, columns, 0, 0))
+    process = await asyncio.create_subprocess_exec(
+        *(*SWEEPERD, *args), stdout=theirs, stderr=theirs, stdin=theirs,
+        env={**os.environ, "STATE_DIRECTORY": state, "TERM": "xterm-256color", **environ},
+    )  # fmt: skip
+    os.close(theirs)
+    told = bytearray()
+
+    def read() -> None:
+        is_awaited = bool(until)
+        with contextlib.suppress(OSError):  # the other side is closed
+            while piece := os.read(ours, 65536):
+                told.extend(piece)
+                if is_awaited and until in told.decode(errors="replace"):
+                    process.send_signal(signal.SIGINT)
+                    is_awaited = False
+
+    await asyncio.to_thread(read)
+    await process.wait()
+    os.close(ours)
+    return told.decode()
 
 
 def sweep_table(name: str = "s", table: str = "t", **keys: str | int) -> str:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import os
-import pty
 import re
 import unicodedata
 from pathlib import Path
@@ -14,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweeperd.log.safe_text import LONGEST_TEXT, one_line, safe_json
-from tests.cli.command import SWEEPERD, configured, sweep_table, sweeperd
+from tests.cli.command import configured, on_a_terminal, sweep_table, sweeperd
 from tests.conftest import TestDatabase
 
 # a title, a cleared screen, a line of our own look, markup, C1, bidi controls, an invisible letter
@@ -48,26 +44,6 @@ async def hostile(database: TestDatabase) -> None:
         f"CREATE TRIGGER {name('t' + EVIL)} BEFORE DELETE ON {name(EVIL)}"
         " FOR EACH ROW EXECUTE FUNCTION refuse()"
     )
-
-
-async def on_a_terminal(*args: str, state: str) -> str:
-    ours, theirs = pty.openpty()
-    process = await asyncio.create_subprocess_exec(
-        *(*SWEEPERD, *args), stdout=theirs, stderr=theirs, stdin=theirs,
-        env={**os.environ, "STATE_DIRECTORY": state, "TERM": "xterm-256color"},
-    )  # fmt: skip
-    os.close(theirs)
-    told = bytearray()
-
-    def read() -> None:
-        with contextlib.suppress(OSError):  # the other side is closed
-            while piece := os.read(ours, 65536):
-                told.extend(piece)
-
-    await asyncio.to_thread(read)
-    await process.wait()
-    os.close(ours)
-    return told.decode()
 
 
 COMMANDS = [

@@ -41,6 +41,7 @@ class Settings:
     jitter: timedelta = timedelta()
     window: WallWindow | None = None
     enabled: bool = True
+    dry_run: bool = False
     before: tuple[str, ...] = ()
     table: str = "public.sessions"
     column: str = "expires_at"

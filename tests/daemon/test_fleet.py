@@ -222,7 +222,7 @@ async def test_the_status_is_plain_words(
         holds.place(Hold("a", "audit"))
         fleet.look_at_holds()
         await clock.sleep(1)
-        assert fleet.status() == "1 sweep; held a"
+        assert fleet.status() == "1 sweep; held a (audit)"
         holds.release("a", "test")
         fleet.look_at_holds()
         await clock.sleep(1)
@@ -230,7 +230,8 @@ async def test_the_status_is_plain_words(
         link.reachable = False
         fleet.apply(config(A, *(sweep_config(name=name) for name in "bcdef")))
         await clock.sleep(1)
-        assert fleet.status() == "6 sweeps; waiting for database app"
+        lost = "6 sweeps; waiting for database app (database app: cannot connect)"
+        assert fleet.status() == lost
 
 
 async def test_sweeps_on_one_lost_database_wait_together(

@@ -17,7 +17,7 @@ from sweeperd.log import journal
 from sweeperd.log import setup as log
 from sweeperd.log.daemon_events import DatabaseLost, StateSetAside
 from sweeperd.log.event import Event, Level, emit
-from sweeperd.log.journal import is_journal
+from sweeperd.log.journal_stream import is_journal
 from sweeperd.log.run_events import BatchCommitted, RowSkipped, Waiting
 from sweeperd.log.safe_text import redact
 from sweeperd.log.sentence import EVENTS as KINDS

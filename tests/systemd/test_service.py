@@ -65,6 +65,7 @@ async def test_an_instance_has_a_configuration_and_a_state_of_its_own(box: Box) 
     try:
         box.shell("systemctl start sweeperd@billing")
         box.shell("test -e /var/lib/sweeperd/billing/lock", "test ! -e /var/lib/sweeperd/lock")
+        box.shell("systemctl reload sweeperd@billing")
     finally:
         box.shell("systemctl stop sweeperd@billing")
     box.shell("test -e /var/lib/sweeperd/billing/state.json")
@@ -80,12 +81,45 @@ async def test_reload_good_and_bad(box: Box) -> None:
     entry = await box.journal("EVENT=config_reloaded")
     assert '"b"' in entry["ADDED"]
 
+    # the command returned once it was in force
+    found = json.loads(box.shell("sweeperd status --json", check=False).stdout)
+    assert [one["sweep"] for one in found] == ["a", "b"]
+    pid = box.show("MainPID")
+
     box.configure(sweep_table("a", interval="6m"))
-    box.shell("systemctl reload sweeperd")
+    reload = box.shell("systemctl reload sweeperd", check=False)
+    assert reload.returncode != 0
     entry = await box.journal("EVENT=config_rejected")
     assert "sweeps.a.interval" in entry["MESSAGE"]
-    assert box.show("ActiveState") == "active"
+    said = "/etc/sweeperd/sweeperd.toml:8: sweeps.a.interval: "
+    line = await box.journal(until=lambda entry: str(entry["MESSAGE"]).startswith(said))
+    assert line["PRIORITY"] == "3"
+    assert (box.show("ActiveState"), box.show("MainPID")) == ("active", pid)
     assert "configuration rejected" in box.show("StatusText")
+    told = box.shell("sweeperd status", check=False)
+    assert told.returncode == 1
+    assert "is rejected" in told.stderr
+
+    # and so it goes on
+    box.configure(sweep_table("a"))
+    box.shell("systemctl reload sweeperd", "sweeperd status")
+    assert "configuration rejected" not in box.show("StatusText")
+
+
+def test_root_and_the_group_may_use_the_socket_and_nobody_else(box: Box) -> None:
+    fill(box, 1)
+    box.configure(sweep_table("a"))
+    box.shell("systemctl start sweeperd", "sweeperd sweep --daemon a", "sweeperd status")
+    found = box.shell("stat -c '%U:%G %a' /run/sweeperd/control.sock").stdout
+    assert found == "sweeperd:sweeperd 660\n"
+    try:
+        box.shell("useradd outsider", "useradd -G sweeperd insider")
+        box.shell("runuser -u insider -- sweeperd reload")
+        refused = box.shell("runuser -u outsider -- sweeperd reload", check=False)
+    finally:
+        box.shell("userdel outsider", "userdel insider", check=False)
+    assert refused.returncode == 1
+    assert "run this as root or as a member of the group sweeperd" in refused.stderr
 
 
 @pytest.mark.parametrize("mistake", ["interval", "nothing", "unreadable", "writable"])

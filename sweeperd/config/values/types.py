@@ -117,6 +117,8 @@ def _not_blank(value: str) -> str:
 def _absolute(value: str) -> Path:
     if not value.startswith("/"):
         raise ValueError(f"{shown(value)} is no absolute path; begin it with /")
+    if "\0" in value:
+        raise ValueError(f"{shown(value)} holds a NUL character, which no path can")
     return Path(value)
 
 
