@@ -8,6 +8,7 @@ from sweeperd import __version__
 from sweeperd.cli.check import check
 from sweeperd.cli.demo import demo
 from sweeperd.cli.discover import discover
+from sweeperd.cli.history import history
 from sweeperd.cli.hold import hold, release
 from sweeperd.cli.install import install, uninstall
 from sweeperd.cli.presets import presets
@@ -27,5 +28,17 @@ def cli() -> None:
     """
 
 
-for command in (check, demo, discover, hold, install, presets, release, run, sweep, uninstall):
+for command in (
+    check,
+    demo,
+    discover,
+    history,
+    hold,
+    install,
+    presets,
+    release,
+    run,
+    sweep,
+    uninstall,
+):
     cli.add_command(command)

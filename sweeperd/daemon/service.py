@@ -164,12 +164,13 @@ class Daemon:
         keep_credentials()
         become_owner_of(config.daemon.state_dir, make=True)
         refuse_exposed(config.daemon.state_dir)
-        store = StateStore(config.daemon.state_dir)
+        store = StateStore(config.daemon.state_dir, self._clock.now, config.daemon.history)
         stack.enter_context(store.locked())
         self._notifier = stack.enter_context(connected_notifier(self._environ))
         self._ledger = Ledger(store)
         self._holds = holds_of(config.daemon.state_dir, self._clock.now, self._ledger.record)
         put_in_force(self._holds, self._ledger.loaded, config.sweeps)
+        self._ledger.settle()
         self._fleet = Fleet(
             self._connect, self._ledger, self._holds, self._clock, on_change=self._show
         )
@@ -268,6 +269,7 @@ class Daemon:
         tried = [key for key, value in fixed.items() if getattr(config.daemon, key) != value]
         self._config = config.model_copy(update={"daemon": config.daemon.model_copy(update=fixed)})
         configure(config.daemon.log_level, config.daemon.log_format)
+        self._ledger.keep_for(config.daemon.history)
         changes = self._fleet.apply(config)
         emit(ConfigReloaded(changes.added, changes.changed, changes.removed))
         self._warn_of(config)

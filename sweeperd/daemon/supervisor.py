@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from sweeperd.daemon.precedence import Turn
-from sweeperd.daemon.run_record import did_not_happen, log_run, owed, recorded
+from sweeperd.daemon.run_record import did_not_happen, finished_run, log_run, owed, recorded
 from sweeperd.daemon.schedule import ClockReading, due, restored
 from sweeperd.errors import EXIT_UNAVAILABLE
 from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
@@ -106,7 +106,7 @@ class Supervisor:
             elif self._hold is not None:
                 self._advance(self._binding)
             else:
-                await self._run_once(self._binding)
+                await self._run_once()
 
     def rebind(self, binding: SweepSpec) -> None:
         """Use other settings from the next start on; a run under way keeps its own."""
@@ -260,8 +260,13 @@ class Supervisor:
         self._progress = self._progress.started(self._clock.elapsed(), binding.timetable)
         self._share = self._draw()
 
-    async def _run_once(self, binding: SweepSpec) -> None:
+    async def _run_once(self) -> None:
         """Run once and account for it, however it ends."""
+        async with self._records.run(self.name):
+            if self._binding is not None and self._hold is None:  # as before this waited
+                await self._run(self._binding)
+
+    async def _run(self, binding: SweepSpec) -> None:
         before, past = self._record, self._progress
         now, released = ClockReading.of(self._clock), self._holds.released(self.name)
         kinds = released.kinds if released is not None else ()
@@ -307,7 +312,8 @@ class Supervisor:
     ) -> None:
         """Log, record, and set the timetable after a run."""
         log_run(report)
-        record = recorded(self._record, report, started.wall)
+        run = finished_run(report, started.wall)
+        record = recorded(self._record, report, run)
         if did_not_happen(report):
             record = owed(record, before)
             self._progress = replace(past, retry=True)
@@ -317,7 +323,7 @@ class Supervisor:
                 left_over=report.left_over,
                 retry=report.exit_code == EXIT_UNAVAILABLE,
             )
-        self._records.note(self.name, record)
+        self._records.note(self.name, record, run)
 
     def _judge(self, outage: Outage, report: Report) -> None:
         """Tell the sweeps on the same database what this run learned of it."""
@@ -328,7 +334,7 @@ class Supervisor:
 
     def _hear(self, outage: Outage, event: Event) -> None:
         """Take an event of the run under way; it may have moved the memory on."""
-        self._records.touch()
+        self._records.touch(self.name)
         if isinstance(event, DatabaseLost):
             outage.lose(event.reason)  # tells it once, for all sweeps on the database
         elif isinstance(event, DatabaseBack):

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from sweeperd.demo.server import Installation, Server
+from sweeperd.sweep.outcome.memory import BlockCursor
 from tests.cli.command import sweep_table, sweeperd
 from tests.conftest import TestDatabase
 from tests.daemon.process import DaemonProcess
@@ -52,7 +53,7 @@ async def test_the_seed_job_runs_from_ten_lines(database: TestDatabase, tmp_path
     assert re.fullmatch(r"[0-9a-f-]{36}", ran["correlation_id"])
     assert ran["cutoff_time"].endswith("+00:00")
     assert ran["correlation_id"] == daemon.named("sweep_started")[0]["correlation_id"]
-    assert daemon.saved()["session_cleanup"]["last_outcome"] == "drained"
+    assert daemon.saved()["session_cleanup"].last_outcome == "drained"
 
 
 async def test_the_manager_hears_ready_beats_reloads_and_the_end(
@@ -114,12 +115,13 @@ async def test_kill_9_in_a_run_costs_one_batch_at_most(
         while not await database.fetchval("SELECT count(*) > 300 FROM gone"):
             assert daemon.process.returncode is None
         await daemon.end(signal.SIGKILL)
-        cursor = next(iter(daemon.saved()["s"]["memory"]["cursors"].values()))
+        cursor = next(iter(daemon.saved()["s"].memory.cursors.values()))
+        assert isinstance(cursor, BlockCursor)
         left = await database.fetchval(
             "SELECT count(*) FROM t "
             "WHERE id > 0 AND ctid < format('(%s,%s)', $1::int, $2::int)::tid",
-            cursor["block"],
-            cursor["offset"],
+            cursor.block,
+            cursor.offset,
         )
         assert left == 0, "the saved cursor lies behind what was committed"
         await daemon.start()
