@@ -120,7 +120,8 @@ async def _drained(dsn: str, idle: Sequence[str]) -> float:
             f"[daemon]\nlog_format = 'json'\nstate_dir = {json.dumps(str(state))}\n"
             f"[databases.app]\ndsn = {json.dumps(dsn)}\n[defaults]\nkeep = '0s'\ntimeout = '1h'\n"
             + "".join(
-                f"[sweeps.{name}]\ntable = 't'\ncolumn = 'expires_at'\n" for name in ("due", *idle)
+                f"[sweeps.{name}]\ntable = '{table}'\ncolumn = 'expires_at'\n"
+                for name, table in (("due", "t"), *((name, name) for name in idle))
             )
         )
         process = await asyncio.create_subprocess_exec(

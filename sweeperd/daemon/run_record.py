@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sweeperd.daemon.state.record import SweepRecord
+from sweeperd.daemon.state.record import HISTORY_LENGTH, SweepRecord
 from sweeperd.daemon.state.runs import Run
 from sweeperd.errors import EXIT_UNAVAILABLE
 from sweeperd.log.event import emit
@@ -53,7 +53,7 @@ def recorded(record: SweepRecord, report: Report, run: Run) -> SweepRecord:
         held=None,
         held_by=None,
         held_kinds=(),
-        last_run=run.report,
+        history=(*record.history, run.report)[-HISTORY_LENGTH:],
     )
 
 

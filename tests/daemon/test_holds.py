@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -26,7 +25,8 @@ from tests.parts import need
 
 FILL = (
     "CREATE TABLE t (id int PRIMARY KEY, expires_at timestamptz);"
-    "INSERT INTO t SELECT g, now() + (g - 500.5) * interval '1 hour' FROM generate_series(1, 1000) g"
+    "INSERT INTO t SELECT g, now() + (g - 500.5) * interval '1 hour' "
+    "FROM generate_series(1, 1000) g"
 )
 EXPIRED = 500
 SWEEP = SweepConfig(name="s", database="app", table="t", column="expires_at", keep=timedelta(0))

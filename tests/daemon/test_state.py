@@ -81,7 +81,7 @@ def test_what_is_saved_is_loaded_and_a_reader_never_writes(tmp_path: Path) -> No
     found = read_records(tmp_path)
 
     run = run_at(NOON, deleted_count=3).report
-    assert found == Loaded({"a": replace(RECORD, last_run=run), "b": SweepRecord()})
+    assert found == Loaded({"a": replace(RECORD, history=(run,)), "b": SweepRecord()})
     assert {path.name for path in before} == {DATABASE, SEQUENCE}
     assert {path: path.stat() for path in tmp_path.iterdir()} == before
 

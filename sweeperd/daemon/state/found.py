@@ -35,6 +35,9 @@ class Trouble:
     reason: str
     aside: str | None
 
+    def __str__(self) -> str:
+        return f"{self.file}: {self.reason}"
+
 
 @dataclass
 class Found:
@@ -59,7 +62,7 @@ def find_state(directory: Path) -> Found:
     stored = _database(directory, found.troubles)
     earlier = _json_file(directory, found.troubles)
     if found.troubles:
-        found.loaded = Loaded(unusable=found.troubles[0].reason)
+        found.loaded = Loaded(unusable=str(found.troubles[0]))
         return found
     found.loaded, found.revisions = stored.loaded, stored.revisions
     if earlier is not None:

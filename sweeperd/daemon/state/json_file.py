@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -80,9 +80,6 @@ def _sweeps(document: object) -> tuple[int, JsonObject]:
 def _record(name: str, plain: object, version: int) -> tuple[SweepRecord, tuple[JsonObject, ...]]:
     record = record_from_json(name, plain)
     stored = plain if isinstance(plain, dict) else {}
-    runs = stored.get("history", [])
-    if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
-        raise ValueError(f"the history of {name} holds what is not a report")
     if version >= _WITH_MEMORY and "version" not in stored.get("memory", {}):
         raise ValueError(f"the record of {name} has no memory")
-    return replace(record, last_run=runs[-1] if runs else None), tuple(runs)
+    return record, tuple(stored.get("history", ()))

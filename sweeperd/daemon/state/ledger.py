@@ -78,7 +78,7 @@ class Ledger:
             if found is not None:
                 known = self.record(name)
                 if known.last_start is not None:
-                    found = replace(known, memory=found.memory, last_run=found.last_run)
+                    found = replace(known, memory=found.memory, history=found.history)
                 self._records[name] = found
             yield
 

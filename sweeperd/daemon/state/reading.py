@@ -9,6 +9,7 @@ from typing import Final
 
 from sweeperd.config.values.types import NAME
 from sweeperd.daemon.state.record import (
+    HISTORY_LENGTH,
     Loaded,
     SweepRecord,
     parsed,
@@ -19,9 +20,9 @@ from sweeperd.daemon.state.rows import Key, memory_of_rows
 
 _LARGEST_VALUE: Final = 16 * 2**20  # characters of one row's text
 _TEXT: Final = f"substr({{}}, 1, {_LARGEST_VALUE + 1})"
-_LAST_RUN: Final = (
-    f"(SELECT {_TEXT.format('report')} FROM run WHERE run.sweep = sweep.name "
-    "ORDER BY started_at DESC, id DESC LIMIT 1)"
+_NEWEST_RUNS: Final = (
+    f"SELECT {_TEXT.format('report')} FROM run WHERE sweep = ? "
+    f"ORDER BY started_at DESC, id DESC LIMIT {HISTORY_LENGTH}"
 )
 
 
@@ -32,13 +33,13 @@ class StoredSweep:
     Attributes:
         revision: A number that rises with each write; None where the sweep's row is missing.
         record: The row's text.
-        last_run: Text of the newest report; None when there is none.
+        runs: Texts of the newest reports, oldest first.
         memory: The rows of its memory.
     """
 
     revision: object = None
     record: object = None
-    last_run: object = None
+    runs: list[object] = field(default_factory=list)
     memory: dict[Key, object] = field(default_factory=dict)
 
     def decoded(self, name: str) -> SweepRecord:
@@ -54,14 +55,13 @@ class StoredSweep:
             raise ValueError(plain)  # noqa: TRY004 - why an earlier state of it was damaged
         if not isinstance(plain, dict):
             raise ValueError(f"the record of {name} is not an object")  # noqa: TRY004 - one error
-        what = f"the newest report of {name}"
-        run = None if self.last_run is None else parsed(_bounded(self.last_run), what)
+        runs = [parsed(_bounded(text), f"a report of {name}") for text in self.runs]
         rows = {key: _bounded(text) for key, text in self.memory.items()}
         try:
             memory = memory_of_rows(rows)
         except ValueError as error:
             raise ValueError(f"the memory of {name}: {error}") from None
-        whole = {**plain, "memory": memory, "last_run": run}
+        whole = {**plain, "memory": memory, "history": runs}
         require_all_fields(whole, name)
         return record_from_json(name, whole)
 
@@ -120,9 +120,9 @@ def read_revision(connection: sqlite3.Connection, name: str) -> int | None:
 def _stored(connection: sqlite3.Connection, name: str | None = None) -> dict[str, StoredSweep]:
     found: dict[str, StoredSweep] = {}
     record, value = _TEXT.format("record"), _TEXT.format("value")
-    sweeps = f"SELECT name, revision, {record}, {_LAST_RUN} FROM sweep"
-    for sweep, revision, text, last_run in _rows(connection, sweeps, "name", name):
-        found[_name(sweep)] = StoredSweep(revision, text, last_run)
+    sweeps = f"SELECT name, revision, {record} FROM sweep"
+    for sweep, revision, text in _rows(connection, sweeps, "name", name):
+        found[_name(sweep)] = StoredSweep(revision, text, _newest_runs(connection, sweep))
     for sweep, part, text in _rows(
         connection, f"SELECT sweep, part, {value} FROM memory", "sweep", name
     ):
@@ -132,6 +132,10 @@ def _stored(connection: sqlite3.Connection, name: str | None = None) -> dict[str
     ):
         found.setdefault(_name(sweep), StoredSweep()).memory[str(part), str(key)] = text
     return found
+
+
+def _newest_runs(connection: sqlite3.Connection, name: object) -> list[object]:
+    return [row[0] for row in connection.execute(_NEWEST_RUNS, (name,))][::-1]
 
 
 def _rows(

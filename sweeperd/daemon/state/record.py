@@ -12,7 +12,9 @@ from sweeperd.daemon.state.memory import JsonObject, memory_from_json
 from sweeperd.sweep.outcome.memory import SweepMemory
 
 # what is kept beside the record itself, in rows of its own
-_APART: Final = frozenset({"memory", "last_run"})
+_APART: Final = frozenset({"memory", "history"})
+# of a thousand sweeps these are what is held in memory; `runs` has all
+HISTORY_LENGTH: Final = 5
 
 
 class NewerVersionError(ValueError):
@@ -31,7 +33,7 @@ class SweepRecord:
         held: Why it was held, in a state that an earlier version wrote; holds are files now.
         held_by: ``guard`` or ``operator``, likewise.
         held_kinds: What a guard held it for, likewise.
-        last_run: The newest run's report with ``started_at``; None when none is kept.
+        history: The newest runs' reports with ``started_at``, oldest first, at most HISTORY_LENGTH.
         boot: Names the boot of the host in which the newest run started.
         started_elapsed: The elapsed clock at that start, in seconds; good within that boot.
         policy: What the newest run swept, by which a renamed sweep is known.
@@ -44,7 +46,7 @@ class SweepRecord:
     held: str | None = None
     held_by: str | None = None
     held_kinds: tuple[str, ...] = ()
-    last_run: JsonObject | None = None
+    history: tuple[JsonObject, ...] = ()
     boot: str | None = None
     started_elapsed: float | None = None
     policy: str | None = None
@@ -58,12 +60,16 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "held": (str, type(None)),
     "held_by": (str, type(None)),
     "held_kinds": (list,),
-    "last_run": (dict, type(None)),
+    "history": (list,),
     "boot": (str, type(None)),
     "started_elapsed": (int, float, type(None)),
     "policy": (str, type(None)),
 }
-FIELDS: Final = frozenset(_TYPES)
+# which each version has written; one that a later version adds may be missing
+_ALWAYS: Final = {
+    *("last_start", "last_outcome", "left_over", "memory", "history", "policy"),
+    *("held", "held_by", "held_kinds", "boot", "started_elapsed"),
+}
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class Loaded:
 
 
 def record_to_json(record: SweepRecord) -> JsonObject:
-    """Return a record as JSON-able fields, but for its memory and its last run."""
+    """Return a record as JSON-able fields, but for its memory and its runs."""
     plain = {
         one.name: getattr(record, one.name) for one in fields(record) if one.name not in _APART
     }
@@ -91,7 +97,7 @@ def record_to_json(record: SweepRecord) -> JsonObject:
 
 
 def record_from_json(name: str, plain: object) -> SweepRecord:
-    """Read a record back, its memory and its last run among the fields.
+    """Read a record back, its memory and its runs among the fields.
 
     Args:
         name: The sweep's.
@@ -110,6 +116,10 @@ def record_from_json(name: str, plain: object) -> SweepRecord:
         values["last_start"] = datetime.fromisoformat(values["last_start"])
         if values["last_start"].tzinfo is None:
             raise ValueError(f"last_start of {name} has no time zone")
+    runs = values.get("history", [])
+    if not all(isinstance(run, dict) for run in runs):
+        raise ValueError(f"the history of {name} holds what is not a report")
+    values["history"] = tuple(runs)[-HISTORY_LENGTH:]
     memory = values.get("memory", {})
     try:
         values["memory"] = memory_from_json(memory)
@@ -138,10 +148,10 @@ def parsed(text: object, what: str) -> object:
 
 
 def require_all_fields(plain: Mapping[str, object], name: str) -> None:
-    """Refuse a record in which a field is missing, which a default would hide.
+    """Refuse a record in which a field is missing that a default would hide.
 
     Raises:
         ValueError: It is damaged.
     """
-    if missing := FIELDS - plain.keys():
+    if missing := _ALWAYS - plain.keys():
         raise ValueError(f"the record of {name} has no {min(missing)}")
