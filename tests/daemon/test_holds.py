@@ -310,11 +310,11 @@ async def test_damaged_state_holds_every_sweep_and_a_release_ends_it(
     filled: TestDatabase, tmp_path: Path, state: Path
 ) -> None:
     option = configured(tmp_path, filled)
-    (state / "state.json").write_bytes(b"")
+    (state / "state.db").write_bytes(b"")
 
     held = await command(state, "sweep", option)
     await command(state, "release", "s", option)
-    (state / "state.json").unlink()
+    (state / "state.db").unlink()
     swept = await command(state, "sweep", option)
 
     assert held.code == 1

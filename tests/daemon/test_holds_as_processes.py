@@ -284,7 +284,7 @@ async def test_whatever_lies_where_the_lock_file_should_be_no_held_row_goes(
 async def test_whatever_lies_where_the_state_should_be_holds_until_it_is_released(
     filled: TestDatabase, tmp_path: Path, state: Path, what: str
 ) -> None:
-    place = state / "state.json"
+    place = state / "state.db"
     if what == "directory":
         place.mkdir()
     elif what == "fifo":

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, get_args, get_type_hints
 import pytest
 from structlog.testing import capture_logs
 
-from sweeperd.daemon.state.database import DATABASE, SEQUENCE, read_database
+from sweeperd.daemon.state.database import DATABASE, read_database
 from sweeperd.daemon.state.found import StateUnreadableError, read_records
 from sweeperd.daemon.state.lock import StateLockedError, locked_directory
 from sweeperd.daemon.state.record import Loaded, SweepRecord
 from sweeperd.daemon.state.rows import Snapshot
 from sweeperd.daemon.state.runs import Run, read_known_sweeps, read_runs
+from sweeperd.daemon.state.sequence import SEQUENCE
 from sweeperd.daemon.state.store import Changes, StateStore
 from sweeperd.sweep.outcome.memory import BlockCursor, SweepMemory
 from tests.daemon.test_earlier_state import MEMORY

@@ -7,13 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from sweeperd.daemon.state.database import (
-    DATABASE,
-    WITH_DATABASE,
-    read_sequence,
-    write_sequence,
-)
+from sweeperd.daemon.state.database import DATABASE, WITH_DATABASE
 from sweeperd.daemon.state.found import Trouble
+from sweeperd.daemon.state.sequence import read_sequence, write_sequence
 from sweeperd.log.daemon_events import StateSetAside
 from sweeperd.log.event import emit
 

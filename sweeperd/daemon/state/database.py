@@ -18,18 +18,21 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from sweeperd.daemon.state.record import NewerVersionError
-from sweeperd.host.files import open_directory, read_small, write_small
+from sweeperd.daemon.state.sequence import (
+    SEQUENCE,
+    least_commits,
+    read_sequence,
+    write_sequence,
+)
 from sweeperd.host.permissions import exposures
 
 DATABASE: Final = "state.db"
-SEQUENCE: Final = "state.sequence"
 WITH_DATABASE: Final = ("-wal", "-shm", "-journal")
 
 _APPLICATION_ID: Final = 0x53574550  # "SWEP"
 _BUSY_SECONDS: Final = 5.0
 _FILE_MODE: Final = 0o640
 _READ_TRIES: Final = 5
-_DIGITS: Final = 20  # of a sequence: it is written over in place, so each has the same length
 # In order; each raises user_version by one and is never changed once it was released. The
 # tables are not STRICT, which SQLite knows from 3.37 on: what is read is checked here.
 _MIGRATIONS: Final = (
@@ -70,7 +73,7 @@ def create_database(directory: Path) -> None:
         sqlite3.Error: Likewise.
     """
     path, part = directory / DATABASE, directory / f".{DATABASE}.{secrets.token_hex(8)}"
-    commits = _known_commits(directory)
+    commits = least_commits(directory)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
     os.close(descriptor)
     try:
@@ -87,16 +90,6 @@ def create_database(directory: Path) -> None:
             part.with_name(part.name + suffix).unlink(missing_ok=True)
         raise
     write_sequence(directory, commits)
-
-
-def write_sequence(directory: Path, commits: int) -> None:
-    """Make the file of the sequence, or put another in its place.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    with open_directory(directory) as opened:
-        write_small(opened, SEQUENCE, sequence_text(commits))
 
 
 def read_database(directory: Path, look: Callable[[sqlite3.Connection], Found]) -> Found:
@@ -166,14 +159,6 @@ def _written_at(directory: Path) -> _Written:
     )
 
 
-def _known_commits(directory: Path) -> int:
-    """Return the number at which a new database begins: it is behind none that was there."""
-    try:
-        return read_sequence(directory) or 0
-    except (OSError, ValueError):
-        return 0
-
-
 def open_for_writing(directory: Path) -> sqlite3.Connection:
     """Open the database of a directory that has one, migrated.
 
@@ -194,28 +179,6 @@ def open_for_writing(directory: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def read_sequence(directory: Path) -> int | None:
-    """Return the number of the newest commit; None when nothing was ever committed.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It is damaged.
-    """
-    try:
-        with open_directory(directory) as opened:
-            text = read_small(opened, SEQUENCE, 2 * _DIGITS).decode("ascii", "replace")
-    except FileNotFoundError:
-        return None
-    if not text.strip().isdecimal():
-        raise ValueError(f"{SEQUENCE} is damaged")
-    return int(text)
-
-
-def sequence_text(commits: int) -> bytes:
-    """Return what the file of the sequence holds."""
-    return f"{commits:0{_DIGITS}}\n".encode()
 
 
 def _check_files(directory: Path, sequence: int | None) -> None:

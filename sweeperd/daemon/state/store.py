@@ -16,13 +16,9 @@ from sweeperd.config.values.types import NAME
 from sweeperd.daemon.state.aside import set_aside
 from sweeperd.daemon.state.database import (
     DATABASE,
-    SEQUENCE,
     create_database,
     open_for_writing,
-    read_sequence,
-    sequence_text,
     transaction,
-    write_sequence,
 )
 from sweeperd.daemon.state.found import Found, find_state
 from sweeperd.daemon.state.json_file import IMPORTED, STATE_FILE, JsonState
@@ -31,6 +27,7 @@ from sweeperd.daemon.state.reading import read_one, read_revision
 from sweeperd.daemon.state.record import Loaded, SweepRecord
 from sweeperd.daemon.state.rows import Snapshot
 from sweeperd.daemon.state.runs import Run, insert_run, prune_runs
+from sweeperd.daemon.state.sequence import note_commit, open_sequence
 from sweeperd.log.daemon_events import StateNotSaved, StateSavedAgain
 from sweeperd.log.event import emit
 
@@ -177,7 +174,8 @@ class StateStore:
                 known = work(opened)
                 opened.connection.execute("UPDATE meta SET commits = commits + 1")
                 (commits,) = opened.connection.execute("SELECT commits FROM meta").fetchone()
-            os.pwrite(opened.sequence, sequence_text(commits), 0)
+            with suppress(OSError):  # it is written all the same
+                note_commit(opened.sequence, commits)
         except (OSError, ValueError, sqlite3.Error) as error:
             self.close()  # another try begins anew, whatever happened to the files
             if not self._failing:
@@ -206,18 +204,18 @@ class StateStore:
             create_database(self.directory)
             self._known, self._is_new = {}, True
         if self._opened is None:
-            if read_sequence(self.directory) is None:
-                write_sequence(self.directory, 0)
-            connection = open_for_writing(self.directory)
-            status = self._path.lstat()
-            flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            try:
-                sequence = os.open(self.directory / SEQUENCE, flags)
-            except OSError:
-                connection.close()
-                raise
-            self._opened = _Opened(connection, (status.st_dev, status.st_ino), sequence)
+            self._opened = self._open_both()
         return self._opened
+
+    def _open_both(self) -> _Opened:
+        connection = open_for_writing(self.directory)
+        try:
+            sequence = open_sequence(self.directory)
+        except BaseException:
+            connection.close()
+            raise
+        status = self._path.lstat()
+        return _Opened(connection, (status.st_dev, status.st_ino), sequence)
 
     def _write(self, connection: sqlite3.Connection, changes: Changes) -> dict[str, _Known]:
         known = {one.name: self._write_sweep(connection, one) for one in changes.sweeps}
