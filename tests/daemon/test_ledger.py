@@ -53,11 +53,11 @@ async def test_changes_during_a_write_become_one_more_and_each_run_is_kept(tmp_p
     ledger = Ledger(store)
     ledger.settle()
     writing = asyncio.create_task(ledger.write_behind())
-    memory = SweepMemory(cursors={"1:index": 0})
+    memory = SweepMemory(batch_sizes={"heap": 0})
     ledger.note("a", SweepRecord(memory=memory))
     await store.begun.wait()
-    for cursor in range(1, 100):
-        memory.keep_cursor("1:index", cursor)
+    for size in range(1, 100):
+        memory.batch_sizes["heap"] = size
         ledger.touch("a")
     for outcome in ("capped", "drained"):
         ledger.note("a", SweepRecord(memory=memory), run(outcome))
@@ -65,7 +65,7 @@ async def test_changes_during_a_write_become_one_more_and_each_run_is_kept(tmp_p
         store.let_go.release()
         await store.written.wait()
         store.written.clear()
-        assert read_records(tmp_path).records["a"].memory.cursors == {"1:index": expected}
+        assert read_records(tmp_path).records["a"].memory.batch_sizes == {"heap": expected}
     assert store.writes == 2
     assert [one["outcome"] for one in read_runs(tmp_path, "a")] == ["capped", "drained"]
 
@@ -147,20 +147,20 @@ async def test_a_run_takes_up_what_a_foreground_run_saved_and_keeps_its_own_sche
 ) -> None:
     start = datetime.now(UTC)
     ledger = Ledger(StateStore(tmp_path))
-    ledger.note("a", SweepRecord(last_start=start, memory=SweepMemory(cursors={"1:index": 1})))
+    ledger.note("a", SweepRecord(last_start=start, memory=SweepMemory(batch_sizes={"heap": 1})))
     assert ledger._store.write(ledger._take())
     other = StateStore(tmp_path)
     with foreground_run(other, read_records(tmp_path), "a") as foreground:
         assert foreground.obstacle is None
-        assert foreground.record.memory.cursors == {"1:index": 1}
-        moved = SweepRecord(memory=SweepMemory(cursors={"1:index": 7}))
+        assert foreground.record.memory.batch_sizes == {"heap": 1}
+        moved = SweepRecord(memory=SweepMemory(batch_sizes={"heap": 7}))
         assert foreground.save(moved, run("timed_out"))
         async with ledger.run("a"):  # it does not wait for that lock
             pass
 
     async with ledger.run("a"):
         record = ledger.record("a")
-        assert record.memory.cursors == {"1:index": 7}
+        assert record.memory.batch_sizes == {"heap": 7}
         assert record.last_start == start
         assert [one["outcome"] for one in record.history] == ["timed_out"]
         with foreground_run(other, Loaded(), "a") as foreground:

@@ -23,7 +23,7 @@ from sweeperd.daemon.state.rows import Snapshot
 from sweeperd.daemon.state.runs import Run, read_known_sweeps, read_runs
 from sweeperd.daemon.state.sequence import SEQUENCE
 from sweeperd.daemon.state.store import Changes, StateStore
-from sweeperd.sweep.outcome.memory import BlockCursor, SweepMemory
+from sweeperd.sweep.outcome.memory import SweepMemory
 from tests.daemon.test_earlier_state import MEMORY
 
 if TYPE_CHECKING:
@@ -103,22 +103,22 @@ def rows(directory: Path) -> dict[tuple[object, ...], object]:
 
 
 def test_a_commit_writes_one_row_however_many_sweeps_and_leaves_there_are(tmp_path: Path) -> None:
-    memory = SweepMemory(cursors={str(leaf): BlockCursor(leaf, 0) for leaf in range(100)})
+    memory = SweepMemory(batch_sizes={str(number): number for number in range(100)})
     records = {f"s{number}": SweepRecord(memory=memory.copy()) for number in range(20)}
     with opened(tmp_path) as store:
         store.write(changes(**records))
         before = rows(tmp_path)
         written: list[str] = []
         store._open(make=False).connection.set_trace_callback(written.append)
-        records["s7"].memory.cursors["3"] = BlockCursor(4, 1)
+        records["s7"].memory.batch_sizes["3"] = 1_000
         store.write(changes(s7=records["s7"]))
         assert sum("memory" in statement for statement in written) == 1
-        records["s7"].memory.cursors.pop("5")
+        records["s7"].memory.batch_sizes.pop("5")
         store.write(changes(s7=records["s7"]))
     after = rows(tmp_path)
 
-    assert before.keys() - after.keys() == {("s7", "cursors", "5")}
-    assert {key for key in after if after[key] != before.get(key)} == {("s7", "cursors", "3")}
+    assert before.keys() - after.keys() == {("s7", "batch_sizes", "5")}
+    assert {key for key in after if after[key] != before.get(key)} == {("s7", "batch_sizes", "3")}
     assert read_records(tmp_path).records["s7"].memory == records["s7"].memory
 
 
@@ -163,8 +163,8 @@ def test_a_report_that_is_damaged_is_told_and_hides_no_other(tmp_path: Path) -> 
 
 
 def test_what_another_process_saved_is_read_again_and_replaced_as_a_whole(tmp_path: Path) -> None:
-    ours = SweepMemory(cursors={"1": 1, "2": 2})
-    theirs = SweepMemory(cursors={"1": 9, "3": 3})
+    ours = SweepMemory(batch_sizes={"1": 1, "2": 2})
+    theirs = SweepMemory(batch_sizes={"1": 9, "3": 3})
     with opened(tmp_path) as store, closing(StateStore(tmp_path)) as other:
         store.write(changes(a=SweepRecord(last_outcome="drained", memory=ours)))
         assert store.reread("a") is None
@@ -180,7 +180,7 @@ def test_what_another_process_saved_is_read_again_and_replaced_as_a_whole(tmp_pa
         assert again is not None
         assert again.memory == theirs
         other.write(Changes([Snapshot.of("a", SweepRecord(memory=ours), keeps_schedule=True)]))
-        again.memory.keep_cursor("3", 4)
+        again.memory.batch_sizes["3"] = 4
         store.write(changes(a=again))
         assert read_records(tmp_path).records["a"].memory == again.memory
 
@@ -313,14 +313,14 @@ ROWS = {
     "no JSON": "UPDATE sweep SET record = '{' WHERE name = 'a'",
     "not text": "UPDATE sweep SET record = x'00ff' WHERE name = 'a'",
     "not UTF-8": "UPDATE memory SET value = CAST(x'22ff22' AS TEXT) WHERE sweep = 'a'",
-    "not ASCII": "UPDATE memory_entry SET value = '\"é\"' WHERE key = '1:index'",
+    "not ASCII": "UPDATE memory_entry SET value = '\"é\"' WHERE part = 'batch_sizes'",
     "deep": f"UPDATE memory SET value = '{'[' * 100_000}' WHERE sweep = 'a'",
     "huge": "UPDATE memory SET value = hex(zeroblob(9000000)) WHERE sweep = 'a'",
     "long number": f"UPDATE memory_entry SET value = '{'9' * 6000}' WHERE key = 'heap'",
     "no row": "DELETE FROM sweep WHERE name = 'a'",
     "no facts": "DELETE FROM memory WHERE part = 'facts' AND sweep = 'a'",
     "no version": "DELETE FROM memory WHERE part = 'version' AND sweep = 'a'",
-    "no cursors": "DELETE FROM memory WHERE part = 'cursors' AND sweep = 'a'",
+    "no sizes": "DELETE FROM memory WHERE part = 'batch_sizes' AND sweep = 'a'",
     "another version": "UPDATE memory SET value = '99' WHERE part = 'version' AND sweep = 'a'",
     "another field": "UPDATE memory SET part = 'x' WHERE part = 'facts' AND sweep = 'a'",
     "a size": "UPDATE memory_entry SET value = '-1' WHERE part = 'batch_sizes'",

@@ -75,7 +75,10 @@ def create_database(directory: Path) -> None:
     path, part = directory / DATABASE, directory / f".{DATABASE}.{secrets.token_hex(8)}"
     commits = least_commits(directory)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
-    os.close(descriptor)
+    try:
+        os.fchmod(descriptor, _FILE_MODE)  # whatever the umask is
+    finally:
+        os.close(descriptor)
     try:
         with closing(_connect(part, "rw")) as connection:
             connection.execute("PRAGMA journal_mode = WAL")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +30,8 @@ def run_lock(directory: Path, sweep: str) -> Iterator[bool]:
     """
     descriptor = os.open(directory / RUN_LOCK, _FLAGS, _FILE_MODE)
     try:
+        with suppress(OSError):
+            os.fchmod(descriptor, _FILE_MODE)  # whatever the umask is
         # closing the descriptor unlocks
         yield lock_byte(descriptor, fcntl.F_WRLCK, sweep)
     finally:
