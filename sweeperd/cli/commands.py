@@ -11,6 +11,7 @@ from sweeperd.cli.discover import discover
 from sweeperd.cli.history import history
 from sweeperd.cli.hold import hold, release
 from sweeperd.cli.install import install, uninstall
+from sweeperd.cli.plan import plan
 from sweeperd.cli.presets import presets
 from sweeperd.cli.run import run
 from sweeperd.cli.sweep import sweep
@@ -29,16 +30,6 @@ def cli() -> None:
 
 
 for command in (
-    check,
-    demo,
-    discover,
-    history,
-    hold,
-    install,
-    presets,
-    release,
-    run,
-    sweep,
-    uninstall,
-):
+    check, demo, discover, history, hold, install, plan, presets, release, run, sweep, uninstall,
+):  # fmt: skip
     cli.add_command(command)

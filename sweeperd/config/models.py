@@ -118,7 +118,9 @@ class SweepConfig(_Frozen):
         description="Held if more rows expire than this many times what usually does; or off.",
     )
     max_retention_lag: PositiveDuration | None = Field(
-        None, description="Age of the oldest expired row beyond which status complains."
+        None,
+        description="Age of the oldest expired row beyond which the sweep is behind; by default "
+        "2 x interval + timeout.",
     )
     dry_run: bool = Field(default=False, description="Count what would go; delete nothing.")
     enabled: bool = Field(default=True, description="Whether the daemon runs this sweep.")
@@ -128,6 +130,11 @@ class SweepConfig(_Frozen):
     vacuum: Literal["off", "auto"] = Field(
         "off", description="VACUUM after a large run, where autovacuum will not come."
     )
+
+    @property
+    def longest_retention_lag(self) -> timedelta:
+        """The retention lag beyond which the sweep is behind."""
+        return self.max_retention_lag or 2 * self.interval + self.timeout
 
     @property
     def expression_timezone(self) -> str | None:
@@ -209,9 +216,12 @@ class DaemonConfig(_Frozen):
         timedelta(days=90), description="How long the reports of past runs are kept."
     )
     socket: AbsolutePath | None = Field(None, description="The daemon's control socket.")
-    metrics_listen: Listen | None = Field(None, description="host:port that serves metrics.")
+    metrics_listen: Listen | None = Field(
+        None,
+        description="host:port that serves /metrics and /healthz; loopback without a host.",
+    )
     metrics_textfile: AbsolutePath | None = Field(
-        None, description="File that metrics are written to."
+        None, description="File that metrics are written to, for node_exporter."
     )
 
 

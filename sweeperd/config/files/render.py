@@ -19,13 +19,23 @@ from sweeperd.config.values.wording import quoted
 
 def render(config: Config) -> str:
     """Return the configuration as the daemon understands it; no password is in it."""
-    tables = ["\n".join(("[daemon]", *_pairs(config.daemon)))]
+    tables = ["\n".join(("[daemon]", *_lines(config.daemon)))]
     for kind, models in (("databases", config.databases), ("sweeps", config.sweeps)):
-        tables += ["\n".join((f"[{kind}.{name}]", *_pairs(one))) for name, one in models.items()]
+        tables += ["\n".join((f"[{kind}.{name}]", *_lines(one))) for name, one in models.items()]
     return "\n\n".join(tables) + "\n"
 
 
-def _pairs(model: BaseModel) -> Iterator[str]:
+def _lines(model: BaseModel) -> Iterator[str]:
+    for key, text in written(model).items():
+        yield f"{key} = {text}"
+
+
+def written(model: BaseModel) -> dict[str, str]:
+    """Return the values of a table that are set, by key, as TOML without secrets."""
+    return dict(_pairs(model))
+
+
+def _pairs(model: BaseModel) -> Iterator[tuple[str, str]]:
     for key in type(model).model_fields:
         value = getattr(model, key)
         if key == "name" or value is None or value == ():
@@ -36,7 +46,7 @@ def _pairs(model: BaseModel) -> Iterator[str]:
             value = place(key, value)
         elif key == "max_replication_bytes":
             value = format_size(value)
-        yield f"{key} = {_value(value)}"
+        yield key, _value(value)
 
 
 def _value(value: object) -> str:

@@ -25,7 +25,7 @@ from sweeperd.config.values.wording import shown
 NAME: Final = re.compile(r"[a-z0-9_-]{1,40}", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _CREDENTIAL: Final = re.compile(r"[A-Za-z0-9_.@-]{1,255}", re.ASCII)
-_LISTEN: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})", re.ASCII)
+_LISTEN: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]*):(\d{1,5})", re.ASCII)
 _SPAN: Final = r"^\s*(\d+(\.\d+)?\s*(ms|s|min|h|d|w)\s*)+$"
 # lock_timeout is a whole number of milliseconds to the server, and 0 of them means for ever
 _SHORTEST: Final = timedelta(milliseconds=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,10 +10,11 @@ from typing import Final
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.log.event import Listener
-from sweeperd.log.run_events import BatchCommitted, RowSkipped
+from sweeperd.log.run_events import BatchCommitted, BatchRolledBack, RowSkipped
 from sweeperd.postgres.catalog import Server
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql.rows import Slice, Table, Target
+from sweeperd.postgres.sqlstate import describe
 from sweeperd.postgres.transaction import Connection
 from sweeperd.sweep.archive.base import Archive, NoArchive
 from sweeperd.sweep.execute.batch import BatchLimits, Deleted, Work, run_batch
@@ -26,7 +28,7 @@ from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.survey.identity import Identity
 
-_MOST_NAMED: Final = 10  # in the report; the log names each
+_MOST_NAMED: Final = 10  # in the report and the log; the others are counted
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,14 @@ class RunContext:
             return await self._batch(connection, lane, work)
 
     async def _batch(self, connection: Connection, lane: int, work: Work) -> Deleted:
-        done = await run_batch(connection, self.limits, lane, work, self.identity)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            done = await run_batch(connection, self.limits, lane, work, self.identity)
+        except Exception as error:
+            seconds = round(loop.time() - begun, 6)
+            self.listener(BatchRolledBack(self.sweep.name, seconds, describe(error)))
+            raise
         gone: Counter[Table] = Counter()
         for table, (rows, _) in zip(work.tables, done.by_slice, strict=True):
             gone[table] += rows
@@ -105,11 +114,11 @@ class RunContext:
         return Deletion(tuple(slices), limit, skip_locked, self.archive.table)
 
     def refuse_row(self, table: Table, key: str, reason: str) -> None:
-        """Count and tell of a row that is stepped over; the report names the first ones only."""
+        """Count a row that is stepped over, and name it if it is one of the first."""
         self.counters.row_refused()
         if self.counters.refused_rows <= _MOST_NAMED:
             self.report.warn(f"row {key} of {table.quoted} was stepped over: {reason}")
-        self.listener(RowSkipped(self.sweep.name, table.quoted, key, reason))
+            self.listener(RowSkipped(self.sweep.name, table.quoted, key, reason))
 
     def count(self, done: Deleted, lane: str) -> None:
         """Count a committed batch."""
@@ -118,4 +127,13 @@ class RunContext:
         if done.xid is not None and self.memory.facts is not None:
             self.memory.facts = replace(self.memory.facts, committed_xid=done.xid)
         self.waits.delay("rate_limit", self.row_limits.pause_after(done.rows))
-        self.listener(BatchCommitted(self.sweep.name, lane, done.rows, round(done.seconds, 6)))
+        self.listener(
+            BatchCommitted(
+                self.sweep.name,
+                lane,
+                done.rows,
+                seconds=round(done.seconds, 6),
+                commit_seconds=round(done.commit_seconds, 6),
+                archived=0 if isinstance(self.archive, NoArchive) else done.rows,
+            )
+        )

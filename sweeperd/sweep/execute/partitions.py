@@ -201,7 +201,9 @@ class Partitions:
                 lost = isinstance(error, BatchLostError)
                 if last:
                     raise RunEndError("throttled", f"{leaf.quoted}: {describe(error)}") from error
-                await self._run.waits.throttle(f"{leaf.quoted}: {describe(error)}", backoff.next())
+                await self._run.waits.throttle(
+                    f"{leaf.quoted}: {describe(error)}", backoff.next(), "lock"
+                )
             else:
                 if done.cancelled:
                     raise asyncio.CancelledError

@@ -228,7 +228,7 @@ class Worker:
         """First conflict: wait for nobody from now on. A lock on the table itself: throttle."""
         if await self._table_is_locked():
             name = self._table.quoted
-            await self._run.waits.throttle(f"table {name} is locked", self._backoff.next())
+            await self._run.waits.throttle(f"table {name} is locked", self._backoff.next(), "lock")
         elif self._skipping or not self._run.lockable:
             await self._bisect(error, rows)
         elif self._run.waits.skip_locked:
@@ -295,7 +295,7 @@ class Worker:
         if fault is Fault.TIMEOUT:
             await self._smaller("a batch took longer than its time even with one row")
         elif fault is Fault.LOCK:
-            await self._run.waits.throttle(describe(error), self._backoff.next())
+            await self._run.waits.throttle(describe(error), self._backoff.next(), "lock")
         elif fault is Fault.ROW:
             raise RunEndError("failed", describe(error)) from error
         else:
