@@ -29,7 +29,8 @@ from tests.sweep.proxy import Proxy
 USER = "games"
 FILL = (
     "CREATE TABLE t (id int PRIMARY KEY, expires_at timestamptz);"
-    "INSERT INTO t SELECT g, now() + (g - 500.5) * interval '1 min' FROM generate_series(1, 1000) g"
+    "INSERT INTO t SELECT g, now() + (g - 500.5) * interval '1 hour' "
+    "FROM generate_series(1, 1000) g"
 )
 MANY = (
     "CREATE TABLE t AS SELECT g AS id, now() + (g - 20000.5) * interval '1 min' AS expires_at "

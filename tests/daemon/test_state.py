@@ -25,6 +25,7 @@ from sweeperd.daemon.state.sequence import SEQUENCE
 from sweeperd.daemon.state.store import Changes, StateStore
 from sweeperd.sweep.outcome.memory import SweepMemory
 from tests.daemon.test_earlier_state import MEMORY
+from tests.parts import need
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -223,7 +224,10 @@ def tamper_pragma(directory: Path, statement: str) -> None:
         connection.execute(statement)
 
 
-@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param(how, marks=[need("root")] if how == "another's" else []) for how in BROKEN],
+)
 def test_a_database_that_cannot_be_used_is_kept_aside_and_the_daemon_goes_on(
     tmp_path: Path, how: str
 ) -> None:
