@@ -47,7 +47,7 @@ class Snapshot:
 
     @property
     def schedule(self) -> str:
-        """The record without memory and last run, as JSON."""
+        """The record without its memory and its runs, as JSON."""
         return json.dumps(record_to_json(self.record))
 
     def changed(self, former: Snapshot | None) -> dict[Key, str]:
