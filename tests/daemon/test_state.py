@@ -301,7 +301,7 @@ def test_a_write_ahead_log_that_lost_commits_holds(tmp_path: Path, damage: str) 
     wal.unlink() if damage == "removed" else wal.write_bytes(b"" if damage == "empty" else content)
     (crashed / f"{DATABASE}-shm").unlink(missing_ok=True)
 
-    with pytest.raises(StateUnreadableError, match="commits are missing"):
+    with pytest.raises(StateUnreadableError, match="after its newest one are missing"):
         read_records(crashed)
     store = StateStore(crashed)
     assert store.load().unusable

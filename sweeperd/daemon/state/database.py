@@ -25,6 +25,7 @@ from sweeperd.daemon.state.sequence import (
     write_sequence,
 )
 from sweeperd.host.permissions import exposures
+from sweeperd.log.event import counted
 
 DATABASE: Final = "state.db"
 WITH_DATABASE: Final = ("-wal", "-shm", "-journal")
@@ -246,8 +247,8 @@ def _check_commits(connection: sqlite3.Connection, sequence: int | None) -> None
     missing = (sequence or 0) - rows[0][0]
     if missing > 0:
         raise ValueError(
-            f"its newest {missing} commits are missing: its -wal was lost, or an older copy was "
-            "put in its place"
+            f"{counted(missing, 'commit')} after its newest one are missing: its -wal was lost, or "
+            "an older copy was put in its place"
         )
 
 
