@@ -16,6 +16,7 @@ from bench.processes import many_sweeps, memory
 from bench.ratio import run_case
 from bench.row import QUICK, Row, Size
 from bench.special import far_link, locked_rows, near_link, snapshot_scale, steady_state
+from bench.state import one_of_many, state_write
 from bench.world import World
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -32,6 +33,8 @@ SPECIAL: dict[str, tuple[str, Callable[[Size], Awaitable[Row]]]] = {
     "hot": ("1 GB without index beside a hot table", hot_table),
     "sweeps": ("300 sweeps due at once, one daemon", many_sweeps),
     "memory": ("memory of the process", memory),
+    "state-write": ("state of one commit, 1,000 sweeps", state_write),
+    "one-of-200": ("1 M rows beside 200 idle sweeps", one_of_many),
 }
 
 

@@ -140,7 +140,7 @@ async def test_what_is_left_over_is_taken_up_after_the_pause_at_its_cursor(
     assert ends == ["sweep_timed_out", "sweep_timed_out", "sweep_ran"]
     record = memory.record("sessions")
     assert record.memory.cursors == {"1:index": 2}
-    assert [run["outcome"] for run in record.history] == ["timed_out", "timed_out", "drained"]
+    assert [run.report["outcome"] for run in memory.runs] == ["timed_out", "timed_out", "drained"]
     assert not record.left_over
 
 

@@ -90,7 +90,3 @@ class SweepMemory:
     def copy(self) -> SweepMemory:
         """Return a memory of its own for one run; a run that did not happen changes nothing."""
         return deepcopy(self)
-
-    def for_guards(self) -> SweepMemory:
-        """Return only what guards compare with, for a run beside the daemon's."""
-        return SweepMemory(facts=self.facts, usual_load=self.usual_load)
