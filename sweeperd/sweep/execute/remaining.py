@@ -131,7 +131,8 @@ class _Remains:
     ) -> Remaining:
         if reason == "suppressed":
             by = _suppressed_by(relation, self._triggers.get(relation.oid))
-        return Remaining(relation.shown, reason, rows, by, is_least=found.is_least)
+        least, passes = found.is_least, reason == "locked"
+        return Remaining(relation.shown, reason, rows, by, is_least=least, passes=passes)
 
     async def _unreadable(self, leaf: Leaf) -> list[Remaining]:
         """Return text in a form that is never expired, which says nothing of when it was to be."""

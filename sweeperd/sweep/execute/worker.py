@@ -14,6 +14,7 @@ from sweeperd.sweep.execute.batch import Deleted, DeletesNothing, LaneTakenError
 from sweeperd.sweep.execute.batch_size import BatchSize
 from sweeperd.sweep.execute.bisect import Bisection
 from sweeperd.sweep.execute.context import RunContext
+from sweeperd.sweep.execute.lock_holder import lock_holder
 from sweeperd.sweep.execute.locked_rows import Leftovers
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.settle import delete_settled, run_settled
@@ -83,6 +84,8 @@ class Worker:
             slices = [(piece.target, piece.part) for piece in self._pieces]
             work = self._run.deletion(slices, rows, skip_locked=self._skipping)
             done = await delete_settled(self._run, self._session, self._fence, work)
+        except LaneTakenError as error:
+            await self._react_to_taken(error)
         except (RunEndError, SwitchError):
             raise
         except Exception as error:  # noqa: BLE001 - each is classified, none is swallowed
@@ -264,6 +267,19 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - only a lock is of interest; the rest comes again
             return classify(error) is Fault.LOCK
         return False
+
+    async def _react_to_taken(self, error: LaneTakenError) -> None:
+        """Yield to another instance; wait for a lost connection of this run, which ends by itself.
+
+        Raises:
+            RunEndError: Another instance works here.
+        """
+        holder = await lock_holder(await self._session.get(), self._fence)
+        if holder is None or holder.pid not in self._session.lost_pids:
+            who = f" ({holder})" if holder is not None else ""
+            raise RunEndError("yielded", f"{error}{who}") from error
+        reason = f"a lost connection of this run has not ended yet ({holder})"
+        await self._run.waits.throttle(reason, self._backoff.next())
 
     async def _smaller(self, reason: str) -> None:
         if self._size.pace.size > 1:
