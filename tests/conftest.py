@@ -24,6 +24,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "other_versions: on PostgreSQL 14, 16 and 17 from npm")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests on one worker, and those of the box, which build one package."""
+    for item in items:
+        folder = item.path.parent
+        group = folder if folder.name == "systemd" else item.path
+        item.add_marker(pytest.mark.xdist_group(str(group)))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--versions",
@@ -45,6 +53,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             for major in majors
         ]
         metafunc.parametrize("server", origins, indirect=True, scope="session")
+
+
+@pytest.fixture(autouse=True)
+def types_are_looked_up_under_a_pinned_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail where the driver reads the catalogues under a path that others may write to.
+
+    It does so, in statements of its own, when it first meets an array in an answer or a parameter.
+    """
+    driver: Any = asyncpg.Connection
+    look_up = driver._introspect_types
+
+    async def checked(connection: Any, types: Any, limit: Any) -> Any:
+        if connection._config.statement_cache_size == 0:  # a connection of the engine's
+            rows, _ = await connection._Connection__execute(
+                "SHOW search_path", (), 0, None, ignore_custom_codec=True
+            )
+            path = rows[0][0].replace('"', "")
+            assert path.startswith("pg_catalog, pg_temp"), f"types {types} met under {path}"
+        return await look_up(connection, types, limit)
+
+    monkeypatch.setattr(driver, "_introspect_types", checked)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -57,6 +57,11 @@ def _missing(part: str) -> str | None:
             and Path("/usr/lib/postgresql/15/bin/postgres").exists(),
             "needs root, PostgreSQL 15 and the shared citus",
         ),
+        "prometheus": (
+            all(map(shutil.which, ("prometheus", "promtool"))),
+            "no prometheus: make apt",
+        ),
+        "journalctl": (shutil.which("journalctl") is not None, "no journalctl: not on systemd"),
         "cysystemd": (importlib.util.find_spec("cysystemd") is not None, "no cysystemd: make apt"),
     }
     present, reason = checks[part]

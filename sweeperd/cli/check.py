@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -18,7 +18,7 @@ from sweeperd.cli.terminal import say
 from sweeperd.config.files.loading import load_config
 from sweeperd.config.files.render import render
 from sweeperd.config.files.schema import schema
-from sweeperd.config.models import Config, SweepConfig
+from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
 from sweeperd.config.values.credentials import keep_credentials
 from sweeperd.daemon.state.holds import damage_holds, read_holds
 from sweeperd.errors import (
@@ -33,6 +33,7 @@ from sweeperd.host.owner import become_owner_of
 from sweeperd.log.event import counted
 from sweeperd.log.safe_text import redact, safe_json
 from sweeperd.postgres import catalog
+from sweeperd.postgres.catalog import quote_if_needed
 from sweeperd.postgres.catalog_reads import CatalogReads
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, describe
@@ -40,6 +41,7 @@ from sweeperd.postgres.transaction import Connection, reading
 from sweeperd.sweep.checkup import preflight
 from sweeperd.sweep.guards.told import hold_sentence
 from sweeperd.sweep.survey.dependents import Finding
+from sweeperd.sweep.survey.health import look_at_health
 from sweeperd.sweep.survey.role import excess_rights, least_role
 
 Level = Literal["ok", "warning", "error"]
@@ -122,6 +124,9 @@ async def _print_grants(config: Config) -> None:
         except SERVER_ERRORS as error:
             raise DatabaseUnreachableError(f"databases.{name}: {describe(error)}") from error
         made[grants.system_identifier] = grants.role
+        if "max_replication_bytes" in database_config.health.model_fields_set:
+            right = f"GRANT pg_read_all_stats TO {quote_if_needed(grants.role)}"
+            grants = replace(grants, statements=(*grants.statements, right))
         click.echo(f"-- [databases.{name}]: run this in its database")
         for statement in grants.statements:
             click.echo(statement if statement.startswith("--") else f"{statement};")
@@ -172,6 +177,8 @@ async def _check_database(database: Database, sweeps: list[SweepConfig]) -> Asyn
             yield await _describe(connection, subject)
             if excess := await excess_rights(connection, sweeps):
                 yield Line("warning", subject, excess)
+            for line in await _check_health(connection, database.config, subject):
+                yield line
             for sweep in sweeps:
                 for line in await _check_sweep(connection, database, sweep):
                     yield line
@@ -188,6 +195,21 @@ async def _describe(connection: Connection, subject: str) -> Line:
     if server.in_recovery or server.read_only:
         return Line("warning", subject, f"{text}, read-only: sweeps wait until it is not")
     return Line("ok", subject, text)
+
+
+async def _check_health(
+    connection: Connection, database: DatabaseConfig, subject: str
+) -> list[Line]:
+    """Look at the signals of health: what was asked for and cannot be told is an error."""
+    lines = []
+    for signal in await look_at_health(connection, database.health):
+        if signal.reason is not None:
+            lines.append(Line("warning", subject, f"sweeps wait: {signal.reason}"))
+        elif signal.unknown is not None:
+            level: Level = "error" if signal.is_asked_for else "warning"
+            code = EXIT_FAILED if signal.is_asked_for else EXIT_OK
+            lines.append(Line(level, subject, signal.unknown, code))
+    return lines
 
 
 async def _check_sweep(

@@ -10,6 +10,7 @@ from sweeperd.cli.demo import demo
 from sweeperd.cli.discover import discover
 from sweeperd.cli.hold import hold, release
 from sweeperd.cli.install import install, uninstall
+from sweeperd.cli.plan import plan
 from sweeperd.cli.presets import presets
 from sweeperd.cli.run import run
 from sweeperd.cli.sweep import sweep
@@ -27,5 +28,7 @@ def cli() -> None:
     """
 
 
-for command in (check, demo, discover, hold, install, presets, release, run, sweep, uninstall):
+for command in (
+    check, demo, discover, hold, install, plan, presets, release, run, sweep, uninstall,
+):  # fmt: skip
     cli.add_command(command)

@@ -21,6 +21,9 @@ from sweeperd.host.owner import SERVICE_USER
 
 _UNITS: Final = ("sweeperd.service", "sweeperd@.service")
 _SHARE: Final = Path("share/sweeperd")
+_CATALOG: Final = "sweeperd.catalog"
+# where a source lies in the checkout, and below share/sweeperd where a wheel was installed
+_FOLDERS: Final = {"sweeperd.toml": "etc", _CATALOG: "etc/journal"}
 _HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 _CURE: Final = (
     "install it where the service can read it: PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin "
@@ -61,6 +64,7 @@ class Target:
             **{unit: self.at(f"/etc/systemd/system/{unit}") for unit in _UNITS},
             "sweeperd.sysusers": self.at("/etc/sysusers.d/sweeperd.conf"),
             "sweeperd.tmpfiles": self.at("/etc/tmpfiles.d/sweeperd.conf"),
+            _CATALOG: self.at(f"/usr/lib/systemd/catalog/{_CATALOG}"),
         }
 
     def run(self, program: str, *args: str) -> None:
@@ -99,6 +103,7 @@ def install(root: Path) -> None:
     target.run("systemd-sysusers", "sweeperd.conf")
     _configuration(target)
     target.run("systemd-tmpfiles", "--create", "sweeperd.conf")
+    target.run("journalctl", "--update-catalog")
     if target.is_running:
         target.run("systemctl", "daemon-reload")
     say("next: edit /etc/sweeperd/sweeperd.toml, then run systemctl enable --now sweeperd")
@@ -120,6 +125,7 @@ def uninstall(root: Path) -> None:
             path.unlink()
             say(f"removed {path}")
     if target.is_running:
+        target.run("journalctl", "--update-catalog")
         target.run("systemctl", "daemon-reload")
     for kept in ("/etc/sweeperd", "/var/lib/sweeperd"):
         if target.at(kept).exists():
@@ -149,7 +155,7 @@ def _refuse_homes(program: Path) -> None:
 def _source(name: str) -> Path:
     """Return a file that the wheel brought, or that lies in the checkout."""
     checkout = Path(__file__).resolve().parents[2]
-    folder = "etc" if name == "sweeperd.toml" else "systemd"
+    folder = _FOLDERS.get(name, "systemd")
     for base in (checkout, Path(sys.prefix) / _SHARE):
         if (base / folder / name).is_file():
             return base / folder / name

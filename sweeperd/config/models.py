@@ -30,6 +30,7 @@ from sweeperd.config.values.types import (
     Names,
     PathText,
     PositiveDuration,
+    Question,
     ServerTimeout,
     Size,
     Variable,
@@ -118,7 +119,9 @@ class SweepConfig(_Frozen):
         description="Held if more rows expire than this many times what usually does; or off.",
     )
     max_retention_lag: PositiveDuration | None = Field(
-        None, description="Age of the oldest expired row beyond which status complains."
+        None,
+        description="Age of the oldest expired row beyond which the sweep is behind; by default "
+        "2 x interval + timeout.",
     )
     dry_run: bool = Field(default=False, description="Count what would go; delete nothing.")
     enabled: bool = Field(default=True, description="Whether the daemon runs this sweep.")
@@ -128,6 +131,11 @@ class SweepConfig(_Frozen):
     vacuum: Literal["off", "auto"] = Field(
         "off", description="VACUUM after a large run, where autovacuum will not come."
     )
+
+    @property
+    def longest_retention_lag(self) -> timedelta:
+        """The retention lag beyond which the sweep is behind."""
+        return self.max_retention_lag or 2 * self.interval + self.timeout
 
     @property
     def expression_timezone(self) -> str | None:
@@ -140,6 +148,19 @@ class SweepConfig(_Frozen):
         """NAME of ``archive_to = "file:NAME"``; None for a table and for no archive."""
         found = self.archive_to
         return found.removeprefix("file:") if found and found.startswith("file:") else None
+
+
+class HealthConfig(_Frozen):
+    """``[databases.NAME.health]``: sweeps wait between two batches while a limit is passed."""
+
+    max_replication_bytes: Size = Field(2**30, description="How far a replica may be behind.")
+    max_slot_bytes: Size | None = Field(None, description="WAL that a slot may retain.")
+    max_wait_queue: int | None = Field(
+        None, ge=0, le=_MOST_ROWS, description="Sessions that may wait for locks."
+    )
+    query: Question | None = Field(
+        None, description="An SQL expression or SELECT; sweeps wait unless it is true."
+    )
 
 
 class DatabaseConfig(_Frozen):
@@ -160,10 +181,9 @@ class DatabaseConfig(_Frozen):
     max_clock_skew: PositiveDuration = Field(
         timedelta(minutes=5), description="Sweeps are held if the two clocks are further apart."
     )
-    max_replication_bytes: Size | None = Field(
-        None, description="Replication lag beyond which sweeps wait."
+    health: HealthConfig = Field(
+        default_factory=HealthConfig, description="When its sweeps wait between two batches."
     )
-    health: dict[str, Any] | None = Field(None, description="Further limits of health.")
 
     def password(self) -> str | None:
         """Return the password from where the configuration says it is; None if it says nothing.
@@ -206,9 +226,12 @@ class DaemonConfig(_Frozen):
         default_factory=default_state_dir, description="Where the daemon remembers its runs."
     )
     socket: AbsolutePath | None = Field(None, description="The daemon's control socket.")
-    metrics_listen: Listen | None = Field(None, description="host:port that serves metrics.")
+    metrics_listen: Listen | None = Field(
+        None,
+        description="host:port that serves /metrics and /healthz; loopback without a host.",
+    )
     metrics_textfile: AbsolutePath | None = Field(
-        None, description="File that metrics are written to."
+        None, description="File that metrics are written to, for node_exporter."
     )
 
 

@@ -11,14 +11,17 @@ from sweeperd.config.order import predecessors
 from sweeperd.daemon.binding import SweepSpec
 from sweeperd.daemon.reachability import Outage
 from sweeperd.daemon.supervisor import OVERTIME_SECONDS, Supervisor
+from sweeperd.errors import DatabaseUnreachableError
 from sweeperd.log.event import emit
 from sweeperd.log.events import SweepLoopDied
+from sweeperd.sweep.outcome.lag import RetentionLag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from sweeperd.config.models import Config, DatabaseConfig
+    from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
     from sweeperd.daemon.binding import Records, RunSweep
+    from sweeperd.daemon.metrics.now import SweepNow
     from sweeperd.host.clock import Clock
     from sweeperd.sweep.guards.hold_file import Holds
 
@@ -35,6 +38,13 @@ class DatabaseHandle(Protocol):
 
     async def probe(self) -> None:
         """Log in once; raise when it is away."""
+
+    async def measure_lags(self, sweeps: Sequence[SweepConfig]) -> dict[str, RetentionLag]:
+        """Measure retention lags; return those that could be looked at, by name.
+
+        Raises:
+            DatabaseUnreachableError: It is away.
+        """
 
 
 @dataclass(frozen=True)
@@ -125,6 +135,39 @@ class Fleet:
             if changed or member.supervisor.is_held:
                 member.supervisor.look_at_hold()
 
+    async def measure_lags(self) -> None:
+        """Look at the retention lags that are due, on all databases side by side."""
+        for member in self._members.values():
+            member.supervisor.judge_lag()
+        await asyncio.gather(
+            *(self._measure_lags(name, database) for name, database in self._databases.items())
+        )
+
+    async def _measure_lags(self, name: str, database: _Database) -> None:
+        """Look at the sweeps of one database."""
+        due = {
+            member.supervisor.name: member
+            for member in self._members.values()
+            if member.binding.sweep.database == name
+            and member.supervisor.state != "running"
+            and member.supervisor.lag.is_due
+        }
+        if not due:
+            return
+        lost = f"database {name} is lost" if database.outage.away else None
+        lags: dict[str, RetentionLag] = {}
+        if lost is None:
+            try:
+                lags = await database.link.measure_lags(
+                    [member.binding.sweep for member in due.values()]
+                )
+            except DatabaseUnreachableError as error:
+                lost = str(error)
+        if lost is not None:
+            lags = dict.fromkeys(due, RetentionLag(None, reason=lost))
+        for sweep, lag in lags.items():
+            due[sweep].supervisor.take_lag(lag)
+
     def health_problems(self, at: float) -> list[str]:
         """Return why the watchdog must not be told that all is well.
 
@@ -139,6 +182,10 @@ class Fleet:
             for name in late
         ]
 
+    def now(self) -> list[SweepNow]:
+        """Return what each sweep's loop does; the metrics ask from another thread."""
+        return [member.supervisor.now() for member in tuple(self._members.values())]
+
     def status(self) -> str:
         """Return the state in plain words, one line."""
         supervisors = [member.supervisor for member in self._members.values()]
@@ -147,6 +194,9 @@ class Fleet:
             names = [one.name for one in supervisors if one.state == state]
             if names:
                 parts.append(f"{words} {_few(names)}")
+        behind = [one.name for one in supervisors if one.lag.behind]
+        if behind:
+            parts.append(f"behind {_few(behind)}")
         away = [name for name, database in self._databases.items() if database.outage.away]
         if away:
             parts.append(f"waiting for database {_few(away)}")

@@ -16,6 +16,8 @@ from sweeperd import __version__
 from sweeperd.config.files.loading import load_config
 from sweeperd.config.values.credentials import keep_credentials
 from sweeperd.daemon.fleet import Fleet
+from sweeperd.daemon.lag_probes import LagProbes
+from sweeperd.daemon.metrics.metrics import Metrics
 from sweeperd.daemon.state.holds import holds_of, put_in_force
 from sweeperd.daemon.state.ledger import Ledger
 from sweeperd.daemon.state.store import StateStore
@@ -44,20 +46,23 @@ from sweeperd.sweep.once import run_once
 from sweeperd.sweep.runner import ARCHIVES, Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
-    from sweeperd.daemon.fleet import DatabaseHandle
+    from sweeperd.daemon.fleet import Changes, DatabaseHandle
     from sweeperd.host.clock import Clock
     from sweeperd.host.signals import Signals
     from sweeperd.log.event import Listener
     from sweeperd.sweep.options import RunOptions
+    from sweeperd.sweep.outcome.lag import RetentionLag
     from sweeperd.sweep.outcome.report import Report
 
 # how often health is looked at without a watchdog, and holds always; seconds
 _HEALTH_SECONDS = 15.0
 _HOLDS_SECONDS = 1.0
+# how often it is seen which retention lags are due to be measured; seconds
+_LAGS_SECONDS = 30.0
 # A stop takes 10 s at most: batches end by themselves well within the first part; what does
 # not is cancelled, and a COMMIT under way has its own bound of 5 s.
 _EDGE_SECONDS = 4.0
@@ -75,6 +80,7 @@ class ConnectedDatabase:
     clock: Clock
     archives: Path
     holds: Holds
+    lag_probes: LagProbes
 
     async def probe(self) -> None:
         """Log in once."""
@@ -89,20 +95,28 @@ class ConnectedDatabase:
         listener: Listener,
     ) -> None:
         """Run a sweep once, within its timeout."""
-        await run_once(
-            Runner(
-                sweep,
-                self.database,
-                self.clock,
-                listener=listener,
-                archives=self.archives,
-                holds=self.holds,
-            ),
-            report,
-            options,
-            timeout=sweep.timeout.total_seconds(),
-            clock=self.clock,
+        runner = Runner(
+            sweep,
+            self.database,
+            self.clock,
+            listener=listener,
+            archives=self.archives,
+            holds=self.holds,
         )
+        try:
+            await run_once(
+                runner, report, options, timeout=sweep.timeout.total_seconds(), clock=self.clock
+            )
+        finally:
+            self.lag_probes.keep(runner.lag_probe)
+
+    async def measure_lags(self, sweeps: Sequence[SweepConfig]) -> dict[str, RetentionLag]:
+        """Measure retention lags between runs; return those that could be looked at, by name.
+
+        Raises:
+            DatabaseUnreachableError: The database is away.
+        """
+        return await self.lag_probes.measure(sweeps)
 
 
 def _tell_of_blocked_loop(seconds: float, stack: str) -> None:
@@ -136,7 +150,9 @@ class Daemon:
 
     def _connected(self, settings: DatabaseConfig) -> ConnectedDatabase:
         archives = self._config.daemon.state_dir / ARCHIVES
-        return ConnectedDatabase(Database(settings), self._clock, archives, self._holds)
+        database = self._metrics.connections[settings.name] = Database(settings)
+        probes = LagProbes(database, self._clock, lambda name: self._ledger.record(name).memory)
+        return ConnectedDatabase(database, self._clock, archives, self._holds, probes)
 
     async def serve(self) -> None:
         """Run until SIGTERM or SIGINT.
@@ -173,10 +189,12 @@ class Daemon:
         self._fleet = Fleet(
             self._connect, self._ledger, self._holds, self._clock, on_change=self._show
         )
+        self._metrics = Metrics(self._fleet.now)
+        stack.enter_context(self._metrics.shown(config.daemon))
         enabled = sum(sweep.enabled for sweep in config.sweeps.values())
         emit(DaemonStarted(__version__, os.getpid(), enabled, str(self._path)))
         self._warn_of(config)
-        self._fleet.apply(config)
+        self._apply(config)
         self._notifier.ready(self._status())
 
     async def _main_loop(self, signals: Signals) -> None:
@@ -187,6 +205,7 @@ class Daemon:
                 ("stop", signals.stop.wait()),
                 ("watchdog", self._feed_watchdog()),
                 ("holds", self._look_at_holds()),
+                ("lags", self._measure_lags()),
                 ("reload", self._reload_when_requested(signals)),
                 ("state", self._ledger.write_behind()),
             )
@@ -203,6 +222,7 @@ class Daemon:
     async def _shutdown(self, signals: Signals) -> None:
         """End every run at the batch's edge; what takes too long is cancelled."""
         self._notifier.stopping("ending at the batch's edge")
+        self._metrics.pulse.stop()
         emit(DaemonStopping("asked to stop" if signals.stop.is_set() else "a defect"))
         self._fleet.stop()
         ending = asyncio.create_task(self._end_runs(signals))
@@ -235,6 +255,7 @@ class Daemon:
             if health_problems and health_problems != silent:
                 emit(WatchdogSilent("; ".join(health_problems)))
             silent = health_problems
+            self._metrics.pulse.beat(health_problems, interval or _HEALTH_SECONDS)
             if interval is not None and not health_problems:
                 self._notifier.watchdog()
             await self._clock.sleep(interval or _HEALTH_SECONDS)
@@ -243,6 +264,11 @@ class Daemon:
         while True:
             self._fleet.look_at_holds()
             await self._clock.sleep(_HOLDS_SECONDS)
+
+    async def _measure_lags(self) -> None:
+        while True:
+            await self._clock.sleep(_LAGS_SECONDS)
+            await self._fleet.measure_lags()
 
     async def _reload_when_requested(self, signals: Signals) -> None:
         while True:
@@ -268,11 +294,16 @@ class Daemon:
         tried = [key for key, value in fixed.items() if getattr(config.daemon, key) != value]
         self._config = config.model_copy(update={"daemon": config.daemon.model_copy(update=fixed)})
         configure(config.daemon.log_level, config.daemon.log_format)
-        changes = self._fleet.apply(config)
+        changes = self._apply(config)
         emit(ConfigReloaded(changes.added, changes.changed, changes.removed))
         self._warn_of(config)
         if tried:
             emit(ConfigNeedsRestart([f"daemon.{key}" for key in tried]))
+
+    def _apply(self, config: Config) -> Changes:
+        """Put a configuration in force."""
+        self._metrics.apply(config, self._ledger.record)
+        return self._fleet.apply(config)
 
     def _warn_of(self, config: Config) -> None:
         for reason in config.warnings:

@@ -9,14 +9,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from sweeperd.daemon.lag_watch import LagWatch
+from sweeperd.daemon.metrics.now import SweepNow
 from sweeperd.daemon.precedence import Turn
-from sweeperd.daemon.run_record import did_not_happen, log_run, owed, recorded
+from sweeperd.daemon.run_record import did_not_happen, owed, recorded
 from sweeperd.daemon.schedule import ClockReading, due, restored
 from sweeperd.errors import EXIT_UNAVAILABLE
 from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
 from sweeperd.log.event import Event, emit
 from sweeperd.log.events import SweepCrashed, SweepReleased, SweepScheduled, SweepStarted
 from sweeperd.log.setup import run_context
+from sweeperd.log.told import Told
 from sweeperd.sweep.guards.hold_file import policy_of
 from sweeperd.sweep.guards.told import hold_event
 from sweeperd.sweep.options import RunOptions
@@ -25,12 +28,14 @@ from sweeperd.sweep.outcome.report import Report
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sweeperd.config.models import SweepConfig
     from sweeperd.daemon.binding import Records, SweepSpec
     from sweeperd.daemon.reachability import Outage
     from sweeperd.daemon.schedule import Due, Progress
     from sweeperd.daemon.state.record import SweepRecord
     from sweeperd.host.clock import Clock
     from sweeperd.sweep.guards.hold_file import Hold, Holds
+    from sweeperd.sweep.outcome.lag import RetentionLag
 
 # asyncio's timers stand still while the host is suspended, and know nothing of a wall clock
 # that is set: so no wait is longer than this before the timetable is asked again
@@ -81,6 +86,8 @@ class Supervisor:
         self._holds = holds
         self._hold: Hold | None = None
         self._hold_told: tuple[Hold, float] | None = None
+        self._release_told = False
+        self._told = Told(clock.elapsed)
         self._clock = clock
         self._on_change = on_change
         self._turn = Turn(self.name, busy)
@@ -88,6 +95,8 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._running: _Running | None = None
         self._share = draw()
+        self.lag = LagWatch(clock, binding.sweep, draw)
+        self._last_end = ""
         self._progress = self._restored()
 
     async def run(self) -> None:
@@ -140,6 +149,24 @@ class Supervisor:
             self._on_change()
             self._wake.set()
 
+    def take_lag(self, lag: RetentionLag) -> None:
+        """Take the retention lag that was measured between two runs."""
+        if self._binding is not None:
+            self.lag.take(lag, self._binding.sweep)
+            self.judge_lag()
+
+    def judge_lag(self) -> None:
+        """See whether the sweep has fallen behind or caught up since the last look."""
+        if self._binding is not None and self.lag.judge(self._binding.sweep, self._why_behind()):
+            self._on_change()
+
+    def _why_behind(self) -> str:
+        if self._hold is not None:
+            return f"held: {self._hold.reason}"
+        if self._binding is not None and self._binding.outage.away:
+            return f"database {self._binding.sweep.database} is lost"
+        return self._last_end
+
     @property
     def is_held(self) -> bool:
         """Whether a hold was found at the last look."""
@@ -157,7 +184,7 @@ class Supervisor:
 
     def _tell_release(self, former: Hold) -> None:
         """Log that the hold is gone, and run at once."""
-        self._hold_told = None
+        self._hold_told, self._release_told = None, True
         released = self._holds.released(self.name)
         ended = former.has_ended(self._clock.now())
         user = released.by if released is not None else ""
@@ -200,10 +227,25 @@ class Supervisor:
     @property
     def next_start(self) -> Due | None:
         """The next start; None when there will be none."""
-        if self._binding is None:
+        binding = self._binding  # read once: the metrics ask from another thread
+        if binding is None:
             return None
-        timetable = self._binding.timetable
-        return due(timetable, self._progress, ClockReading.of(self._clock), share=self._share)
+        return due(
+            binding.timetable, self._progress, ClockReading.of(self._clock), share=self._share
+        )
+
+    def now(self) -> SweepNow:
+        """Return what this loop does; another thread may ask."""
+        start, moment = self.next_start, ClockReading.of(self._clock)
+        next_run = moment.at(start.elapsed).timestamp() if start is not None else None
+        return SweepNow(
+            self.name,
+            held=self._hold is not None,
+            running=self._running is not None,
+            next_run=next_run,
+            behind=self.lag.behind,
+            retention_lag_seconds=self.lag.retention_lag_seconds,
+        )
 
     @property
     def _record(self) -> SweepRecord:
@@ -290,10 +332,12 @@ class Supervisor:
             finally:
                 self._running = None
                 self._settle(report, before, past, now)
+                self._release_told = False
                 if released is not None and not did_not_happen(report):
                     self._holds.forget_release(self.name)
                 self.look_at_hold()
                 self._judge(binding.outage, report)
+                self._take_run(binding.sweep, report)
                 self._on_change()
 
     async def _execute(self, binding: SweepSpec, report: Report, released: tuple[str, ...]) -> None:
@@ -306,7 +350,7 @@ class Supervisor:
         self, report: Report, before: SweepRecord, past: Progress, started: ClockReading
     ) -> None:
         """Log, record, and set the timetable after a run."""
-        log_run(report)
+        self._log_end(report)
         record = recorded(self._record, report, started.wall)
         if did_not_happen(report):
             record = owed(record, before)
@@ -318,6 +362,18 @@ class Supervisor:
                 retry=report.exit_code == EXIT_UNAVAILABLE,
             )
         self._records.note(self.name, record)
+
+    def _log_end(self, report: Report) -> None:
+        """Log how the run ended; that a database is away is told once for all sweeps on it."""
+        is_news = self._told.is_news(ended := report.ended())
+        emit(ended, is_news=is_news and report.exit_code != EXIT_UNAVAILABLE)
+
+    def _take_run(self, sweep: SweepConfig, report: Report) -> None:
+        """See what a run tells of the retention lag."""
+        why = report.end_reason or report.error
+        self._last_end = f"the last run {report.outcome}" + (f": {why}" if why else "")
+        self.lag.take_run(report, sweep)
+        self.judge_lag()
 
     def _judge(self, outage: Outage, report: Report) -> None:
         """Tell the sweeps on the same database what this run learned of it."""
@@ -333,5 +389,5 @@ class Supervisor:
             outage.lose(event.reason)  # tells it once, for all sweeps on the database
         elif isinstance(event, DatabaseBack):
             outage.find()
-        else:
-            emit(event)
+        elif not (isinstance(event, SweepReleased) and self._release_told):
+            self._told.emit(event)

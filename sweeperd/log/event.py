@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import ClassVar, Literal, Self
 
@@ -18,10 +19,17 @@ class Event(ABC):
 
     A field whose default is None is left out of the log while it is None; each other is always
     there.
+
+    Attributes:
+        name: What the log calls it.
+        level: How much it matters: from warning on a person should look.
+        message_id: By which the journal's catalog explains it, sd_journal_print(3). It never
+            changes; ``systemd-id128 new`` makes one for a new event.
     """
 
     name: ClassVar[str]
     level: ClassVar[Level]
+    message_id: ClassVar[str]
 
     @abstractmethod
     def sentence(self) -> str:
@@ -37,6 +45,15 @@ class Event(ABC):
             if value is not None or name not in optional
         }
 
+    def topic(self) -> tuple[object, ...]:
+        """Return what the event is news of; two events of one topic replace each other."""
+        return self.news()
+
+    def news(self) -> tuple[object, ...]:
+        """Return what makes it news: its name and texts, for counts and times vary."""
+        texts = [getattr(self, field.name) for field in fields(self)]
+        return (self.name, *(text for text in texts if isinstance(text, str)))
+
     @classmethod
     def from_fields(cls, logged: Mapping[str, object]) -> Self:
         """Return the event of a log line, to be shown; what the line leaves out is None."""
@@ -44,13 +61,37 @@ class Event(ABC):
 
 
 Listener = Callable[[Event], None]
+_observers: list[Listener] = []
 
 
-def emit(event: Event, *, error: BaseException | None = None) -> None:
-    """Log an event, with the traceback of what caused it."""
+def emit(event: Event, *, error: BaseException | None = None, is_news: bool = True) -> None:
+    """Log an event, and tell those who observe.
+
+    Args:
+        event: What happened.
+        error: What caused it; its traceback is logged, too.
+        is_news: False where a person knows already: the level is info at most.
+    """
     cause = {} if error is None else {"exc_info": error}
-    write = getattr(structlog.stdlib.get_logger(), event.level)
+    level = event.level if is_news or event.level == "debug" else "info"
+    write = getattr(structlog.stdlib.get_logger(), level)
     write(event.name, **event.as_fields(), **cause)
+    for observer in tuple(_observers):
+        observer(event)
+
+
+@contextmanager
+def observed(listener: Listener) -> Iterator[None]:
+    """Let a listener hear each event of this process, whatever level the log shows.
+
+    Args:
+        listener: Must neither wait nor fail; called in the thread of the event.
+    """
+    _observers.append(listener)
+    try:
+        yield
+    finally:
+        _observers.remove(listener)
 
 
 def counted(number: int | None, noun: str) -> str:

@@ -22,6 +22,7 @@ class SweepScheduled(Event):
 
     name = "sweep_scheduled"
     level = "info"
+    message_id = "7096e459392a4b91bd79f2d568a8b951"
 
     sweep: str
     interval_seconds: float
@@ -47,6 +48,7 @@ class SweepStarted(Event):
 
     name = "sweep_started"
     level = "info"
+    message_id = "3e306b1cd8d04ffe93ea7503d9862986"
 
     sweep: str
     correlation_id: str
@@ -75,6 +77,8 @@ class RunEnded(Event):
         end_reason: Why it ended so, as a sentence; None where the outcome says it all.
         expired_count: Expired rows that a dry run counted.
         partitions: Leaves that were detached or dropped whole.
+        backlog_estimate: Expired rows that are still there, estimated.
+        retention_lag_seconds: Age of the oldest expired row after the run.
         warnings: What the operator should know.
         error: What failed.
     """
@@ -92,10 +96,20 @@ class RunEnded(Event):
     strategy_reason: str | None = None
     expired_count: int | None = None
     partitions: Sequence[str] | None = None
+    backlog_estimate: int | None = None
+    retention_lag_seconds: float | None = None
     warnings: Sequence[str] | None = None
     error: str | None = None
     kept_referenced: int = 0
     remaining: Mapping[str, int] | None = None
+
+    def topic(self) -> tuple[object, ...]:
+        """Return the sweep: the end of a run replaces that of the run before."""
+        return ("run_ended", self.sweep)
+
+    def news(self) -> tuple[object, ...]:
+        """Return how the run ended, and what failed."""
+        return (self.name, self.outcome, self.error)
 
     def work(self) -> str:
         """Return what the run did, as a part of its sentence."""
@@ -109,6 +123,7 @@ class RunEnded(Event):
 @dataclass(frozen=True, kw_only=True)
 class _Ran(RunEnded):
     name = "sweep_ran"
+    message_id = "696b5ee58c6b42cf9c8b2a614a675b67"
 
     def sentence(self) -> str:
         if self.expired_count is not None:
@@ -120,17 +135,17 @@ class _Ran(RunEnded):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepRan(_Ran):
-    """A run ended by itself, or was ended in order."""
-
-    level = "info"
-
-
-@dataclass(frozen=True, kw_only=True)
 class SweepIncomplete(_Ran):
     """A whole pass is over and left rows or leaves that somebody can mend."""
 
     level = "warning"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRan(_Ran):
+    """A run ended by itself, or was ended in order."""
+
+    level = "info"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +154,7 @@ class SweepTimedOut(RunEnded):
 
     name = "sweep_timed_out"
     level = "warning"
+    message_id = "52d54d17ccc14353ad6f1b85628b6843"
 
     def sentence(self) -> str:
         return f"Sweep {self.sweep} ran into its timeout: {self.work()}; it goes on later"
@@ -150,6 +166,7 @@ class SweepFailed(RunEnded):
 
     name = "sweep_failed"
     level = "error"
+    message_id = "cb88c854e2f94b0eb649f9959298c7a4"
 
     def sentence(self) -> str:
         why = self.error or self.end_reason or "no reason known"
@@ -168,6 +185,7 @@ class SweepThrottled(Event):
 
     name = "sweep_throttled"
     level = "warning"
+    message_id = "8f9d146a00734f8096aa424fce89a18c"
 
     sweep: str
     reason: str
@@ -188,6 +206,7 @@ class SweepWaits(Event):
 
     name = "sweep_waits"
     level = "info"
+    message_id = "e081fa2f29644baab05e2d2706089bf5"
 
     sweep: str
     reason: str
@@ -212,6 +231,7 @@ class SweepHeld(Event):
 
     name = "sweep_held"
     level = "warning"
+    message_id = "8b389e61477d42629ce3333fff4e6569"
 
     sweep: str
     reason: str
@@ -243,6 +263,7 @@ class SweepReleased(Event):
 
     name = "sweep_released"
     level = "info"
+    message_id = "ab99aef99eaf429c8b2b74334ce84d21"
 
     sweep: str
     reason: str
@@ -251,6 +272,57 @@ class SweepReleased(Event):
     def sentence(self) -> str:
         by = f" by {self.user}" if self.user else ""
         return f"Sweep {self.sweep} is released{by}{because(self.reason)}"
+
+
+@dataclass(frozen=True)
+class SweepBehind(Event):
+    """Expired rows stay longer than they may; told when it begins, and once a day.
+
+    Attributes:
+        sweep: The sweep's name.
+        retention_lag_seconds: Age of the oldest expired row, or how long nothing is known of it.
+        max_retention_lag_seconds: The age beyond which the sweep is behind.
+        reason: What is known of the cause.
+    """
+
+    name = "sweep_behind"
+    level = "warning"
+    message_id = "0b96c70aac6a459fb42ed6027ab7ff6c"
+
+    sweep: str
+    retention_lag_seconds: float
+    max_retention_lag_seconds: float
+    reason: str
+
+    def sentence(self) -> str:
+        return (
+            f"Sweep {self.sweep} is behind: expired rows stay for "
+            f"{self.retention_lag_seconds:.0f} s, max_retention_lag is "
+            f"{self.max_retention_lag_seconds:.0f} s{because(self.reason)}"
+        )
+
+
+@dataclass(frozen=True)
+class SweepCaughtUp(Event):
+    """A sweep that was behind is not any more.
+
+    Attributes:
+        sweep: The sweep's name.
+        retention_lag_seconds: Age of the oldest expired row.
+    """
+
+    name = "sweep_caught_up"
+    level = "info"
+    message_id = "4ae04890526344619cd5a45adffcff4c"
+
+    sweep: str
+    retention_lag_seconds: float
+
+    def sentence(self) -> str:
+        return (
+            f"Sweep {self.sweep} has caught up: expired rows stay for "
+            f"{self.retention_lag_seconds:.0f} s"
+        )
 
 
 @dataclass(frozen=True)
@@ -263,6 +335,7 @@ class SweepCrashed(Event):
 
     name = "sweep_crashed"
     level = "error"
+    message_id = "f765032d015e4ef199ee9525fd35c4bf"
 
     sweep: str
 
@@ -281,6 +354,7 @@ class SweepLoopDied(Event):
 
     name = "sweep_loop_died"
     level = "error"
+    message_id = "1b6843c02caf45c6ab959d3bf7e028ae"
 
     sweep: str
     error: str

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import structlog
 
 from sweeperd.log.safe_text import EventDict, one_line
-from sweeperd.log.sentence import sentence
+from sweeperd.log.sentence import EVENTS, sentence
 
 _journal: Any = None
 # without the extra "journal" its line form is used
@@ -64,6 +64,8 @@ def _journal_fields(name: str, priority: int, message: str, event: EventDict) ->
         "SYSLOG_IDENTIFIER": _IDENTIFIER,
         "EVENT": name,
     }
+    if name in EVENTS:
+        own["MESSAGE_ID"] = EVENTS[name].message_id
     return {**{key: text for key, text in fields.items() if key}, **own}
 
 

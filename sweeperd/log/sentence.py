@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Final
 
-from sweeperd.log import daemon_events, events, run_events
+from sweeperd.log import daemon_events, events, metrics_events, run_events, vacuum_events
 from sweeperd.log.event import Event
 
 
@@ -29,4 +29,4 @@ def _named(*modules: ModuleType) -> dict[str, type[Event]]:
     }
 
 
-EVENTS: Final = _named(daemon_events, events, run_events)
+EVENTS: Final = _named(daemon_events, events, metrics_events, run_events, vacuum_events)

@@ -16,18 +16,12 @@ from sweeperd.config.values.dsn import Attempt, connect_attempts
 from sweeperd.errors import ConfigError, DatabaseUnreachableError
 from sweeperd.postgres.scram import bound_iterations
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, describe
-from sweeperd.postgres.transaction import PINNED, Connection, Frame, major_version, settle
+from sweeperd.postgres.transaction import Connection, settle
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 _CLOSE_TIMEOUT: Final = 2.0
 # Instants and days travel as PostgreSQL's own integers: exact, and no year is out of range.
 _INTEGER_TYPES: Final = ("timestamptz", "timestamp", "date")
-# The driver looks an array type up in the catalogues when it first meets it. It meets them all
-# here, where search_path is pinned, and never among statements on the operators' tables.
-_ARRAYS: Final = "SELECT " + ", ".join(
-    f"NULL::pg_catalog.{name}[]"
-    for name in ("bool", "int2", "int4", "int8", "numeric", "float4", "float8", "tid", "name")
-)
 
 bound_iterations()
 
@@ -37,10 +31,16 @@ class Database:
 
     Args:
         config: Its DSN, secret and limits.
+
+    Attributes:
+        in_use: Slots that are taken at this moment.
+        waiting: Who waits for one.
     """
 
     def __init__(self, config: DatabaseConfig) -> None:
         self.config = config
+        self.in_use = 0
+        self.waiting = 0
         self._free = asyncio.Semaphore(config.max_connections)
 
     @property
@@ -56,8 +56,17 @@ class Database:
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for one of ``max_connections``."""
-        async with self._free:
+        self.waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self.waiting -= 1
+        self.in_use += 1
+        try:
             yield
+        finally:
+            self.in_use -= 1
+            self._free.release()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -132,9 +141,7 @@ class Database:
         return connection
 
     async def _adopt(self, connection: Connection) -> None:
-        """Set client-side codecs; a pooler needs even these reads inside a transaction."""
-        frame = Frame(read_only=True, search_path=PINNED)
-        await connection.execute(frame.begin(major_version(connection)))
+        """Set client-side codecs, which sends nothing."""
         for name in _INTEGER_TYPES:
             await connection.set_type_codec(
                 name,
@@ -143,8 +150,6 @@ class Database:
                 decoder=lambda value: value[0],
                 format="tuple",
             )
-        await connection.fetchrow(_ARRAYS)
-        await connection.execute("COMMIT")
 
     def _why(self, error: BaseException, limit: float) -> str:
         if isinstance(error, TimeoutError):

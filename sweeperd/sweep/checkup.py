@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from sweeperd.config.models import DatabaseConfig, SweepConfig
 from sweeperd.host.clock import Clock
+from sweeperd.postgres.catalog import quote_if_needed
 from sweeperd.postgres.transaction import Connection, reading
 from sweeperd.sweep.archive.table import find_archive
 from sweeperd.sweep.plan.strategy import Choice, plan
@@ -40,8 +41,8 @@ async def preflight(
     if not found.lockable:
         findings.append(Finding("warning", _not_lockable(found)))
     findings += await surroundings(connection, sweep, found)
-    await _check_archive(connection, sweep, found)
-    findings += _advice(sweep, found, choices)
+    await check_archive(connection, sweep, found)
+    findings += advice(sweep, found, choices)
     findings += [
         Finding("warning", f"not guarded, for this role cannot read it: {name}")
         for name in unguarded(found.facts)
@@ -59,7 +60,7 @@ def _not_lockable(found: Survey) -> str:
     return f"without UPDATE this role cannot skip rows that others lock: {closed.grant('UPDATE')}"
 
 
-async def _check_archive(connection: Connection, sweep: SweepConfig, found: Survey) -> None:
+async def check_archive(connection: Connection, sweep: SweepConfig, found: Survey) -> None:
     """Look at the archive's columns and privileges.
 
     Raises:
@@ -77,10 +78,12 @@ def _what_goes(sweep: SweepConfig, found: Survey) -> str:
             f"{found.root.shown}: rows go for which condition holds, :cutoff being the run's start"
         )
     column = f"{found.root.shown}.{found.column.name} ({found.column.shown}, {found.unit})"
-    return f"{column}: rows before {instant:%Y-%m-%d %H:%M} UTC go"
+    excluded = f"; {found.excluded} partitions can hold none of them" if found.excluded else ""
+    return f"{column}: rows before {instant:%Y-%m-%d %H:%M} UTC go{excluded}"
 
 
-def _advice(sweep: SweepConfig, found: Survey, choices: list[Choice]) -> list[Finding]:
+def advice(sweep: SweepConfig, found: Survey, choices: list[Choice]) -> list[Finding]:
+    """Return what would make the sweep's runs cheaper: an index, a privilege."""
     findings = []
     column = found.column
     for choice in choices if column is not None else ():
@@ -92,7 +95,8 @@ def _advice(sweep: SweepConfig, found: Survey, choices: list[Choice]) -> list[Fi
                 "warning",
                 f"no index leads with {column.name} on {leaf.relation.shown}: each run reads "
                 f"all of its {leaf.blocks} blocks; CREATE INDEX CONCURRENTLY ON "
-                f"{leaf.relation.shown} ({column.name})",
+                f"{leaf.relation.shown} ({quote_if_needed(column.name)})",
+                "index",
             )
         )
     server = found.server

@@ -18,7 +18,7 @@ from sweeperd.errors import DatabaseUnreachableError, SweeperdError, SweepError
 from sweeperd.host.clock import Clock
 from sweeperd.log.event import Listener
 from sweeperd.log.events import SweepReleased
-from sweeperd.log.run_events import SweepWarning
+from sweeperd.log.run_events import Surveyed, SweepWarning
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify, describe
 from sweeperd.postgres.transaction import Connection
@@ -27,6 +27,7 @@ from sweeperd.sweep.execute.batch import BatchLimits
 from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.counters import Counters
 from sweeperd.sweep.execute.dry_run import count_expired
+from sweeperd.sweep.execute.health_watch import HealthWatch
 from sweeperd.sweep.execute.partitions import Partitions, find_past
 from sweeperd.sweep.execute.pool import Pool
 from sweeperd.sweep.execute.remaining import conclude
@@ -38,6 +39,7 @@ from sweeperd.sweep.guards.decide import HoldReasons, find_holds, unreleased
 from sweeperd.sweep.guards.gate import Gate
 from sweeperd.sweep.guards.hold_file import BY_GUARD, Hold, Holds, policy_of
 from sweeperd.sweep.options import RunOptions
+from sweeperd.sweep.outcome.lag import RetentionLag
 from sweeperd.sweep.outcome.report import LeafPlan, Report, RunEndError
 from sweeperd.sweep.outcome.sweep_pass import Leaf as PassLeaf
 from sweeperd.sweep.outcome.sweep_pass import SweepPass, pass_fingerprint
@@ -46,9 +48,11 @@ from sweeperd.sweep.plan.strategy import Choice, continued, plan
 from sweeperd.sweep.survey.dependents import surroundings
 from sweeperd.sweep.survey.facts import unguarded, was_promoted
 from sweeperd.sweep.survey.frame import table_frame
+from sweeperd.sweep.survey.retention_lag import LagProbe, backlog, retention_lag
 from sweeperd.sweep.survey.survey import Survey, survey
 
 ARCHIVES: Final = "archive"  # below the state directory
+LAG_SECONDS: Final = 4.0  # for measuring the retention lag, connecting included
 
 # ends after which a look at the dead rows is in place: the server is well, and time is left
 _VACUUM_AFTER: Final = frozenset({"drained", "incomplete", "capped", "failed"})
@@ -83,6 +87,7 @@ class Runner:
         self._listener = listener
         self._gate = Gate(holds, sweep) if holds is not None else None
         self._archives = archives or default_state_dir() / ARCHIVES
+        self.lag_probe: LagProbe | None = None  # once the table was surveyed
 
     def session(
         self, report: Report, stop: asyncio.Event
@@ -137,9 +142,36 @@ class Runner:
             lost = classify(error) is Fault.LOST
             report.fail(describe(error), DatabaseUnreachableError.exit_code if lost else 1)
 
+    async def measure_lag(self, session: Session, report: Report) -> None:
+        """Measure the retention lag once the run is over, on its connection; it never fails a run.
+
+        Args:
+            session: The run's.
+            report: Of the run that is over.
+        """
+        if self.lag_probe is None:
+            return
+        load = report.memory.usual_load
+        if report.outcome == "drained" and report.expired_count is None and load is not None:
+            self.lag_probe = self.lag_probe.drained(load.drained_at)
+        try:
+            async with asyncio.timeout(LAG_SECONDS):
+                connection = await session.get()
+                report.retention_lag = await retention_lag(connection, self.lag_probe)
+                if report.outcome != "drained":
+                    report.backlog = await backlog(connection, self.lag_probe)
+        except (TimeoutError, SweeperdError, RunEndError, *SERVER_ERRORS) as error:
+            report.retention_lag = RetentionLag(None, reason=describe(error))
+
     async def _look(self, connection: Connection, report: Report) -> Survey:
+        begun = self._clock.elapsed()
         found = await survey(connection, self._sweep, self._database.config, self._clock)
+        seconds = round(self._clock.elapsed() - begun, 3)
+        self._listener(Surveyed(self._sweep.name, seconds, found.expired.rows))
         report.cutoff_time = found.cutoff
+        rows = found.expired.rows
+        report.expired_estimate = None if rows is None else round(rows)
+        self.lag_probe = LagProbe.of(self._sweep, found, report.memory)
         for warning in found.warnings:
             report.warn(warning)
         if was_promoted(found.facts, report.memory.facts):
@@ -276,6 +308,7 @@ class Runner:
             row_limits=row_limits,
             waits=waits,
             hold_gate=self._gate,
+            health=HealthWatch(self._database.config.health, waits),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,7 @@ from sweeperd.daemon.state.record import SweepRecord
 from sweeperd.daemon.supervisor import Supervisor
 from sweeperd.errors import EXIT_UNAVAILABLE, DatabaseUnreachableError
 from sweeperd.sweep.guards.hold_file import Holds
+from sweeperd.sweep.outcome.lag import RetentionLag
 
 if TYPE_CHECKING:
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
@@ -44,6 +45,11 @@ class Settings:
     table: str = "public.sessions"
     column: str = "expires_at"
     condition: str | None = None
+    limit: timedelta | None = None
+
+    @property
+    def longest_retention_lag(self) -> timedelta:
+        return self.limit or 2 * self.interval + self.timeout
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,8 @@ class ScriptedLink:
     starts: list[float] = field(default_factory=list)
     probes: list[float] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    lags: list[float | None] = field(default_factory=list)
+    measured: list[tuple[str, float]] = field(default_factory=list)
     at_once: int = 0
     most_at_once: int = 0
 
@@ -127,6 +135,17 @@ class ScriptedLink:
         self.probes.append(self.clock.elapsed())
         if not self.reachable:
             raise DatabaseUnreachableError("database app: cannot connect")
+
+    async def measure_lags(self, sweeps: Sequence[SweepConfig]) -> dict[str, RetentionLag]:
+        """Tell the next of ``lags``; the last one stays."""
+        if not self.reachable:
+            raise DatabaseUnreachableError("database app: cannot connect")
+        self.measured += [(one.name, self.clock.elapsed()) for one in sweeps]
+        seconds = self.lags[0] if self.lags else 0.0
+        if len(self.lags) > 1:
+            self.lags.pop(0)
+        lag = RetentionLag(seconds, reason=None if seconds is not None else "no such table")
+        return {one.name: lag for one in sweeps}
 
     async def run(
         self,

@@ -160,6 +160,7 @@ def test_each_field_is_a_journal_field(monkeypatch: pytest.MonkeyPatch) -> None:
             "MESSAGE": "Sweep session_cleanup drained: 2 rows deleted in 1 batch",
             "PRIORITY": 6,
             "SYSLOG_IDENTIFIER": "sweeperd",
+            "MESSAGE_ID": KINDS["sweep_ran"].message_id,
         }
     ]
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sweeperd.config.models import DatabaseConfig, SweepConfig
+from sweeperd.config.models import DatabaseConfig, HealthConfig, SweepConfig
 from sweeperd.host.clock import Clock, SystemClock
 from sweeperd.log.event import Event
 from sweeperd.postgres.connect import Database
@@ -60,11 +60,14 @@ async def sweep(
     archives: Path | None = None,
     holds: Holds | None = None,
     report: Report | None = None,
+    health: HealthConfig | None = None,
     **given: Any,
 ) -> Report:
     """Run one sweep to its end; holds are let go unless a test is about them."""
     one = settings(**given)
-    database = Database(DatabaseConfig(name="app", dsn=dsn, max_connections=8))
+    database = Database(
+        DatabaseConfig(name="app", dsn=dsn, max_connections=8, health=health or HealthConfig())
+    )
     report = report or Report(one.name, "00000000-test", memory=memory or SweepMemory())
     await run_once(
         Runner(

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sweeperd.log.run_events import VacuumAdvised
+from sweeperd.log.vacuum_events import VacuumAdvised
 from tests.parts import SHARED, need
 from tests.sweep.engine import Heard, sweep
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from sweeperd.log.run_events import ConnectionLost
 from tests.conftest import TestDatabase
-from tests.sweep.engine import sweep
+from tests.sweep.engine import Heard, sweep
 from tests.sweep.proxy import Proxy
 
 ROWS = (
@@ -123,14 +124,16 @@ async def test_a_connection_cut_at_every_message_archives_each_row_once(
     await database.execute(made)
     async with Proxy(socket) as whole:
         await sweep(whole.dsn(database.name), **keys)
+    heard = Heard()
     for step in range(20, whole.seen + 1):
         await database.execute(made)
         async with Proxy(socket, step, after) as proxy:
-            report = await sweep(proxy.dsn(database.name), **keys)
+            report = await sweep(proxy.dsn(database.name), heard=heard, **keys)
         kept = [row["id"] for row in await database.fetch("SELECT id FROM a")]
         assert len(kept) == len(set(kept)), step
         assert len(kept) + len(await left(database)) == 400, step
         assert report.deleted_count == len(kept), step
+    assert len(heard.of(ConnectionLost)) >= 9  # three batches of three messages
 
 
 @pytest.mark.parametrize(

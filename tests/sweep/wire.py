@@ -21,18 +21,23 @@ class Wire(ABC):
 
     upstream: Path
     _tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _writers: list[asyncio.StreamWriter] = field(default_factory=list, init=False)
+    _ended: bool = field(default=False, init=False)
 
     async def __aenter__(self) -> Self:
         self._directory = tempfile.TemporaryDirectory(prefix="swp-", dir="/tmp")
         path = Path(self._directory.name) / ".s.PGSQL.5432"
-        self._server = await asyncio.start_unix_server(self._serve, path)
+        self._server = await asyncio.start_unix_server(self._accept, path)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._ended = True
         self._server.close()
-        for task in list(self._tasks):
+        for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()  # closing waits for a peer that may not read any more
         await asyncio.sleep(0)  # transports close in the next turn of the loop
         self._directory.cleanup()
 
@@ -54,24 +59,32 @@ class Wire(ABC):
             answers: Passes the server's answers on, unless it is cancelled.
         """
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a client; one that comes as the wire ends is closed at once.
+
+        A task that is cancelled before its first step closes nothing, so that the end does.
+        """
+        if self._ended:
+            writer.close()
+            return
+        self._writers.append(writer)
+        self._tasks.add(asyncio.ensure_future(self._serve(reader, writer)))
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         try:
-            with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
                 await self._join(reader, writer)
         finally:
             writer.close()
-            self._tasks.discard(task)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         opening = asyncio.ensure_future(asyncio.open_unix_connection(self.upstream))
         try:
             up_reader, up_writer = await asyncio.shield(opening)
         except asyncio.CancelledError:
-            (await opening)[1].close()
+            self._writers.append((await opening)[1])
             raise
+        self._writers.append(up_writer)
         answers = asyncio.create_task(_answers(up_reader, writer))
         try:
             await self.pass_on(reader, (up_reader, up_writer), answers)

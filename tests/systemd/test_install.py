@@ -74,6 +74,8 @@ def test_an_image_gets_all_files_and_its_own_user(machine: Box) -> None:
         "./etc/sweeperd/sweeperd.toml",
         "./etc/sysusers.d/sweeperd.conf",
         "./etc/tmpfiles.d/sweeperd.conf",
+        "./usr/lib/systemd/catalog/sweeperd.catalog",
+        "./var/lib/systemd/catalog/database",
     }
     assert wanted <= set(found)
     machine.shell("grep -q ^sweeperd: /srv/image/etc/passwd")

@@ -81,6 +81,9 @@ def test_installing_starts_nothing_and_the_sample_says_what_to_do(machine: Box) 
     assert machine.show("ExecMainStatus") == "78"
     said = machine.shell("journalctl -u sweeperd -p err -o cat").stdout
     assert f"no sweeps configured: edit {CONFIG}, see sweeperd.toml(5)" in said
+    explained = machine.shell("journalctl -u sweeperd -x -p err").stdout
+    assert "Subject: The daemon cannot start" in explained
+    machine.shell("test -e /usr/share/sweeperd/prometheus/alerts.yml")
     for page in ("8 sweeperd", "5 sweeperd.toml"):
         machine.shell(f"man -w {page}")
 

@@ -111,8 +111,11 @@ async def test_a_configuration_that_cannot_be_used_ends_with_78_and_no_restart(
 
     assert box.show("ExecMainStatus") == "78"
     assert box.show("NRestarts") == "0"
-    entry = await box.journal(until=lambda entry: said in str(entry["MESSAGE"]))
+    entry = await box.journal("EVENT=start_failed")
+    assert said in entry["MESSAGE"]
     assert entry["PRIORITY"] == "3"
+    explained = box.shell("journalctl -u sweeperd -x EVENT=start_failed").stdout
+    assert "Subject: The daemon cannot start" in explained
 
 
 @pytest.mark.parametrize("name", ["STOP", "KILL"])

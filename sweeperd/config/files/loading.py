@@ -32,9 +32,9 @@ DEFAULT_PATH: Final = Path("/etc/sweeperd/sweeperd.toml")
 
 # keys of the model whose engine does not exist yet
 UNAVAILABLE: Final = {
-    "sweeps": frozenset({"max_retention_lag"}),
-    "databases": frozenset({"max_replication_bytes", "health"}),
-    "daemon": frozenset({"socket", "metrics_listen", "metrics_textfile"}),
+    "sweeps": frozenset[str](),
+    "databases": frozenset[str](),
+    "daemon": frozenset({"socket"}),
 }
 _TABLES: Final = ("databases", "sweeps", "daemon", "defaults")
 # what belongs to one sweep cannot be a default

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from sweeperd.config.files.toml import KeyPath
+from sweeperd.config.models import HealthConfig
 from sweeperd.config.values.durations import EXAMPLES
 from sweeperd.config.values.wording import shown, suggestion
 
@@ -21,6 +22,7 @@ _SECRET: Final = {
     "password_env": "must be the name of the environment variable that holds the password",
     "max_clock_skew": f"is no duration; write text {EXAMPLES}",
     "max_replication_bytes": 'is no size; write a whole number with its unit, such as "64MB"',
+    "max_slot_bytes": 'is no size; write a whole number with its unit, such as "64MB"',
 }
 _SHORT_SPAN: Final = re.compile(
     r"-?\d{0,6}(\.\d{1,3})? ?"
@@ -52,7 +54,8 @@ def complaints(
     for fault in error.errors(include_url=False):
         key = tuple(str(part) for part in fault["loc"])
         value = _value(values, fault["loc"])
-        yield key, _words(fault, key[-1], value, known, secret=secret)
+        choices = keys_of(HealthConfig) if key[0] == "health" and len(key) > 1 else known
+        yield key, _words(fault, key[-1], value, choices, secret=secret)
 
 
 def keys_of(model: type[BaseModel], without: tuple[str, ...] = ("name",)) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel
 
@@ -16,16 +17,28 @@ from sweeperd.config.values.sizes import format_size
 from sweeperd.config.values.window import Window
 from sweeperd.config.values.wording import quoted
 
+_SIZES: Final = frozenset({"max_replication_bytes", "max_slot_bytes"})
+
 
 def render(config: Config) -> str:
     """Return the configuration as the daemon understands it; no password is in it."""
-    tables = ["\n".join(("[daemon]", *_pairs(config.daemon)))]
+    tables = ["\n".join(("[daemon]", *_lines(config.daemon)))]
     for kind, models in (("databases", config.databases), ("sweeps", config.sweeps)):
-        tables += ["\n".join((f"[{kind}.{name}]", *_pairs(one))) for name, one in models.items()]
+        tables += ["\n".join((f"[{kind}.{name}]", *_lines(one))) for name, one in models.items()]
     return "\n\n".join(tables) + "\n"
 
 
-def _pairs(model: BaseModel) -> Iterator[str]:
+def _lines(model: BaseModel) -> Iterator[str]:
+    for key, text in written(model).items():
+        yield f"{key} = {text}"
+
+
+def written(model: BaseModel) -> dict[str, str]:
+    """Return the values of a table that are set, by key, as TOML without secrets."""
+    return dict(_pairs(model))
+
+
+def _pairs(model: BaseModel) -> Iterator[tuple[str, str]]:
     for key in type(model).model_fields:
         value = getattr(model, key)
         if key == "name" or value is None or value == ():
@@ -34,9 +47,9 @@ def _pairs(model: BaseModel) -> Iterator[str]:
             value = hide_password(value)
         elif key in PLACES:
             value = place(key, value)
-        elif key == "max_replication_bytes":
+        elif key in _SIZES:
             value = format_size(value)
-        yield f"{key} = {_value(value)}"
+        yield key, _value(value)
 
 
 def _value(value: object) -> str:
@@ -46,6 +59,8 @@ def _value(value: object) -> str:
         return str(value)
     if isinstance(value, timedelta):
         return quoted(format_duration(value))
+    if isinstance(value, BaseModel):
+        return "{ " + ", ".join(_lines(value)) + " }"
     if isinstance(value, tuple):
         return "[" + ", ".join(_value(item) for item in value) + "]"
     if isinstance(value, str | Path | Window):

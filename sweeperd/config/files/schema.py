@@ -47,8 +47,9 @@ def _table(
     model: type[BaseModel], without: tuple[str, ...], *, required: tuple[str, ...]
 ) -> dict[str, Any]:
     found = model.model_json_schema()
+    inner = found.get("$defs", {})
     properties = {
-        key: _without_null(value)
+        key: _without_null(inner[value["$ref"].rpartition("/")[2]] if "$ref" in value else value)
         for key, value in found["properties"].items()
         if key not in without
     }
@@ -66,4 +67,6 @@ def _without_null(value: dict[str, Any]) -> dict[str, Any]:
     """TOML has no null: a key is written or left out."""
     kept = {key: item for key, item in value.items() if key not in {"title", "default"}}
     choices = [item for item in kept.pop("anyOf", []) if item != {"type": "null"}]
+    if "properties" in kept:
+        kept["properties"] = {name: _without_null(one) for name, one in kept["properties"].items()}
     return {**choices[0], **kept} if choices else kept

@@ -25,7 +25,7 @@ from sweeperd.config.values.wording import shown
 NAME: Final = re.compile(r"[a-z0-9_-]{1,40}", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _CREDENTIAL: Final = re.compile(r"[A-Za-z0-9_.@-]{1,255}", re.ASCII)
-_LISTEN: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})", re.ASCII)
+_LISTEN: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]*):(\d{1,5})", re.ASCII)
 _SPAN: Final = r"^\s*(\d+(\.\d+)?\s*(ms|s|min|h|d|w)\s*)+$"
 # lock_timeout is a whole number of milliseconds to the server, and 0 of them means for ever
 _SHORTEST: Final = timedelta(milliseconds=1)
@@ -90,6 +90,14 @@ def _dsn(value: str) -> str:
 
 def _expression(value: str) -> str:
     problem = check_expression(value)
+    if problem is not None:
+        raise ValueError(f"{shown(value)} {problem}")
+    return value
+
+
+def _question(value: str) -> str:
+    """Check an expression that may be a SELECT: each bracket of its own must be closed."""
+    problem = check_expression(f"([{value}])")
     if problem is not None:
         raise ValueError(f"{shown(value)} {problem}")
     return value
@@ -174,6 +182,7 @@ Size = Annotated[
 ]
 Dsn = Annotated[str, AfterValidator(_dsn)]
 Expression = Annotated[str, AfterValidator(_expression)]
+Question = Annotated[str, AfterValidator(_not_blank), AfterValidator(_question)]
 Zone = Annotated[str, AfterValidator(_zone)]
 NamedText = Annotated[str, AfterValidator(_not_blank)]
 AbsolutePath = Annotated[

@@ -25,6 +25,7 @@ from sweeperd.postgres.sql.expired import (
     builtin,
     quote,
 )
+from sweeperd.postgres.sql.literals import Literals
 
 Tid = tuple[int, int]
 
@@ -178,9 +179,9 @@ class Tids:
         """Return the condition of this slice, the expired predicate included."""
         return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
 
-    def limits(self, target: Target, args: Args) -> str:
+    def limits(self, target: Target, args: Args) -> str:  # noqa: ARG002 - as each slice
         """Return the slice's own limits."""
-        places = args.add(list(self.tids), "tid[]")
+        places = Literals().add(list(self.tids), "tid[]")  # a parameter would be looked up
         return f"{target.table.reference}.ctid {EQUAL} ANY({places})"
 
 
@@ -210,7 +211,8 @@ class Versions:
         VACUUM FREEZE leaves xmin as it is; ids that came around again are told by the horizon.
         """
         row = target.table.reference
-        places, known = args.add(list(self.tids), "tid[]"), args.add(list(self.versions), "text[]")
+        places = Literals().add(list(self.tids), "tid[]")
+        known = Literals().add(list(self.versions), "text[]")
         horizon = args.add(self.horizon, "bigint")
         return (
             f"{row}.ctid {EQUAL} ANY({places}) AND {version(row)} {EQUAL} ANY({known}) "
@@ -361,6 +363,10 @@ def thinned(table: Table, percent: float, args: Args, *, seed: int | None = None
     return f"{table.source} TABLESAMPLE pg_catalog.system ({args.add(percent, 'real')}){again}"
 
 
+# as text: the driver would look an array's type up, under a path that others may write to
+_VALUES: Final = "pg_catalog.string_agg(value::pg_catalog.text, ' ')"
+
+
 def sample(target: Target, *, percent: float, limit: int, values: bool) -> Statement:
     """Look at up to ``limit`` rows: how many, how many are expired, and the column's values."""
     args = Args()
@@ -369,7 +375,7 @@ def sample(target: Target, *, percent: float, limit: int, values: bool) -> State
     return Statement(
         "SELECT pg_catalog.count(*) AS rows, "
         "pg_catalog.count(*) FILTER (WHERE expired) AS expired, "
-        f"{'pg_catalog.array_agg(value)' if values else 'NULL'} AS values "
+        f"{_VALUES if values else 'NULL'} AS values "
         f"FROM (SELECT {value} AS value, ({target.condition(args)}) IS TRUE AS expired "
         f"FROM {thinned(table, percent, args)} LIMIT {args.add(limit, 'bigint')}) AS sampled",
         tuple(args),
@@ -392,21 +398,24 @@ def row_key(target: Target, tid: Tid, key_columns: tuple[str, ...]) -> Statement
     """Return a row's key as text, such as ``id=7``, or no row when it has moved."""
     args = Args()
     table = target.table
-    named = [
-        f"{args.add(f'{name}=', 'text')} {CONCATENATED} "
-        f"coalesce({table.reference}.{quote(name)}::pg_catalog.text, 'null')"
-        for name in key_columns
-    ]
-    key = (
-        f"pg_catalog.concat_ws(', ', {', '.join(named)})"
-        if named
-        else f"pg_catalog.concat('ctid=', {table.reference}.ctid)"
-    )
+    key = key_text(table, key_columns, args)
     place = args.add(tid, "tid")
     return Statement(
         f"SELECT {key} FROM {table.source} WHERE {table.reference}.ctid {EQUAL} {place}",
         tuple(args),
     )
+
+
+def key_text(table: Table, key_columns: tuple[str, ...], args: Args) -> str:
+    """Return an expression for a row's key as text, such as ``id=7``; its place without a key."""
+    named = [
+        f"{args.add(f'{name}=', 'text')} {CONCATENATED} "
+        f"coalesce({table.reference}.{quote(name)}::pg_catalog.text, 'null')"
+        for name in key_columns
+    ]
+    if named:
+        return f"pg_catalog.concat_ws(', ', {', '.join(named)})"
+    return f"pg_catalog.concat('ctid=', {table.reference}.ctid)"
 
 
 def lock_probe(table: Table) -> Statement:

@@ -65,6 +65,7 @@ class Deleted:
         rows: Rows deleted.
         skipped: Expired rows of the slices that are there all the same: others had locked them.
         seconds: From BEGIN to the answer to COMMIT.
+        commit_seconds: The part of them that COMMIT took.
         cost_seconds: The same without round trips; None where our own loop stalled meanwhile.
         cancelled: A cancellation came while COMMIT was under way; raise it after counting.
         xid: The transaction's id, if it wrote.
@@ -80,6 +81,7 @@ class Deleted:
     by_slice: tuple[tuple[int, int], ...] = ()
     stayed: tuple[tuple[int, ...], ...] = ()
     cost_seconds: float | None = None
+    commit_seconds: float = 0.0
 
 
 class CommitBlockedError(asyncpg.ObjectInUseError):  # type: ignore[misc,unused-ignore]
@@ -244,8 +246,13 @@ async def run_batch(
     except BaseException:
         await abort(connection)
         raise
-    cost = None if lag.has_stalled else clock.cost_seconds
-    return replace(done, seconds=clock.seconds, cancelled=cancelled, cost_seconds=cost)
+    return replace(
+        done,
+        seconds=clock.seconds,
+        cancelled=cancelled,
+        cost_seconds=None if lag.has_stalled else clock.cost_seconds,
+        commit_seconds=clock.seconds_since_answer,
+    )
 
 
 class _BatchClock:
@@ -263,6 +270,11 @@ class _BatchClock:
     def seconds(self) -> float:
         """From the first message to now."""
         return self._loop.time() - self._times[0]
+
+    @property
+    def seconds_since_answer(self) -> float:
+        """From the last answer that was noted to now."""
+        return self._loop.time() - self._times[-1]
 
     @property
     def cost_seconds(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,15 +10,29 @@ from typing import Final
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.log.event import Listener
-from sweeperd.log.run_events import BatchCommitted, LeafSetAside, RowSkipped
+from sweeperd.log.run_events import (
+    BatchCommitted,
+    BatchRolledBack,
+    ConnectionLost,
+    LeafSetAside,
+    RowSkipped,
+)
 from sweeperd.postgres.catalog import Server
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql.rows import Slice, Table, Target
+from sweeperd.postgres.sqlstate import Fault, classify, describe
 from sweeperd.postgres.transaction import Connection
 from sweeperd.sweep.archive.base import Archive, NoArchive
-from sweeperd.sweep.execute.batch import BatchLimits, Deleted, Work, run_batch
+from sweeperd.sweep.execute.batch import (
+    BatchLimits,
+    CommitLostError,
+    Deleted,
+    Work,
+    run_batch,
+)
 from sweeperd.sweep.execute.counters import Counters
 from sweeperd.sweep.execute.deletion import Deletion
+from sweeperd.sweep.execute.health_watch import HealthWatch
 from sweeperd.sweep.execute.row_limits import RowLimits
 from sweeperd.sweep.execute.turns import Turns
 from sweeperd.sweep.execute.waits import Waits
@@ -51,6 +66,7 @@ class RunContext:
         row_limits: How many rows they may delete.
         waits: What they wait for.
         hold_gate: Asked before each batch whether the sweep is held; None where nothing may.
+        health: Makes the lanes wait while the server is unwell.
     """
 
     sweep: SweepConfig
@@ -69,6 +85,7 @@ class RunContext:
     waits: Waits
     archive: Archive = field(default_factory=NoArchive)
     hold_gate: Gate | None = None
+    health: HealthWatch | None = None
 
     @property
     def turns(self) -> Turns:
@@ -94,12 +111,27 @@ class RunContext:
             return await self._batch(connection, lane, work)
 
     async def _batch(self, connection: Connection, lane: int, work: Work) -> Deleted:
-        done = await run_batch(connection, self.limits, lane, work, self.identity)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            done = await run_batch(connection, self.limits, lane, work, self.identity)
+        except CommitLostError as error:  # it may be committed
+            self._tell_lost(str(error))
+            raise
+        except Exception as error:
+            seconds = round(loop.time() - begun, 6)
+            self.listener(BatchRolledBack(self.sweep.name, seconds, describe(error)))
+            if classify(error) is Fault.LOST:
+                self._tell_lost(describe(error))
+            raise
         gone: Counter[Table] = Counter()
         for table, (rows, _) in zip(work.tables, done.by_slice, strict=True):
             gone[table] += rows
         self.counters.deleted_from(gone)
         return done
+
+    def _tell_lost(self, reason: str) -> None:
+        self.listener(ConnectionLost(self.sweep.name, self.database.name, reason))
 
     def deletion(
         self, slices: Sequence[tuple[Target, Slice]], limit: int, *, skip_locked: bool = False
@@ -143,4 +175,13 @@ class RunContext:
         if done.xid is not None and self.memory.facts is not None:
             self.memory.facts = replace(self.memory.facts, committed_xid=done.xid)
         self.waits.delay("rate_limit", self.row_limits.pause_after(done.rows))
-        self.listener(BatchCommitted(self.sweep.name, lane, done.rows, round(done.seconds, 6)))
+        self.listener(
+            BatchCommitted(
+                self.sweep.name,
+                lane,
+                done.rows,
+                seconds=round(done.seconds, 6),
+                commit_seconds=round(done.commit_seconds, 6),
+                archived=0 if isinstance(self.archive, NoArchive) else done.rows,
+            )
+        )

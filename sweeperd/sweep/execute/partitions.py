@@ -215,7 +215,7 @@ class Partitions:
                     self._run.set_aside(str(one.oid), one.shown, end)
             if not locked:
                 break
-            await self._run.waits.throttle(reason, backoff.next())
+            await self._run.waits.throttle(reason, backoff.next(), "lock")
         return gone
 
     async def _take_out(self, one: Past) -> LeafSetAsideError | None:
@@ -255,7 +255,7 @@ class Partitions:
                 lost = isinstance(error, BatchLostError)
                 if last:
                     raise RunEndError("throttled", reason) from error
-                await self._run.waits.throttle(reason, backoff.next())
+                await self._run.waits.throttle(reason, backoff.next(), "lock")
             else:
                 if done.cancelled:
                     raise asyncio.CancelledError

@@ -172,7 +172,7 @@ class Pool:
         if not others:
             if self._tries[key] > _MOST_TRIES and run.sweep_pass.done:
                 return False
-            await run.waits.throttle(reason, self._backoff.next())
+            await run.waits.throttle(reason, self._backoff.next(), "lock")
             run.waits.check()
         self._add([self._choices[key]])
         return True

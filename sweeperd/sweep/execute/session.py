@@ -12,6 +12,7 @@ from sweeperd.errors import EXIT_UNAVAILABLE, DatabaseUnreachableError
 from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
 from sweeperd.log.event import Listener
 from sweeperd.log.events import SweepWaits
+from sweeperd.log.run_events import Waited
 from sweeperd.postgres.catalog import read_server
 from sweeperd.postgres.catalog_reads import CatalogReads
 from sweeperd.postgres.connect import Database, close
@@ -76,6 +77,7 @@ class Session:
                 listener(SweepWaits(report.sweep, reason))
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             waited = loop.time() - begun
+            listener(Waited(report.sweep, "max_connections", round(waited, 3)))
             if waited >= _SHORT_WAIT:
                 report.waited_seconds["max_connections"] = waited
             yield session if entering.done() else None

@@ -8,8 +8,14 @@ from typing import Final
 
 import asyncpg
 
-from sweeperd.log.run_events import AutovacuumExpected, TableVacuumed, VacuumAdvised
+from sweeperd.log.vacuum_events import (
+    AutovacuumExpected,
+    AutovacuumNotDue,
+    TableVacuumed,
+    VacuumAdvised,
+)
 from sweeperd.postgres.catalog import quote_if_needed
+from sweeperd.postgres.catalog_reads import CatalogReads, Row
 from sweeperd.postgres.sql import vacuum as sql_vacuum
 from sweeperd.postgres.sql.rows import Table
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, describe
@@ -33,12 +39,14 @@ class DeadRows:
         shown: Its name for a person.
         reason: Why autovacuum will or will not come.
         served: Whether it will.
+        is_off: Whether it never will.
     """
 
     table: Table
     shown: str
     reason: str
     served: bool
+    is_off: bool = False
 
 
 async def vacuum_if_large(run: RunContext, session: Session) -> None:
@@ -58,7 +66,7 @@ async def vacuum_if_large(run: RunContext, session: Session) -> None:
     try:
         connection = await session.get()
         async with reading(connection):
-            found = await _dead(connection, large)
+            found = await _dead(CatalogReads(connection), large)
         for dead in found:
             await _follow_up(run, connection, dead)
     except RunEndError as end:
@@ -67,11 +75,11 @@ async def vacuum_if_large(run: RunContext, session: Session) -> None:
         run.report.warn(f"no VACUUM: {describe(error)}")
 
 
-async def _dead(connection: Connection, large: dict[Table, int]) -> list[DeadRows]:
+async def _dead(reads: CatalogReads, large: dict[Table, int]) -> list[DeadRows]:
     by_name = {(table.schema, table.name): table for table in large}
-    rows = await connection.fetch(
-        sql_vacuum.AUTOVACUUM, [schema for schema, _ in by_name], [name for _, name in by_name]
-    )
+    names = tuple([one[part] for one in by_name] for part in (0, 1))
+    await reads.ask_ahead((sql_vacuum.AUTOVACUUM, names))
+    rows = await reads.rows(sql_vacuum.AUTOVACUUM, *names)
     found = []
     for row in rows:
         table = by_name[row["schema"], row["name"]]
@@ -80,15 +88,19 @@ async def _dead(connection: Connection, large: dict[Table, int]) -> list[DeadRow
     return found
 
 
-def _judge(table: Table, row: asyncpg.Record, gone: int) -> DeadRows:
+def _judge(table: Table, row: Row, gone: int) -> DeadRows:
     # statistics come late: what this run deleted is dead, whatever they say
     dead = max(int(row["dead"]), gone)
     threshold = f"{dead} dead rows, its threshold is {row['threshold']:.0f}"
     shown = f"{quote_if_needed(table.schema)}.{quote_if_needed(table.name)}"
     if not row["running"]:
-        return DeadRows(table, shown, "autovacuum or track_counts is off", served=False)
+        return DeadRows(
+            table, shown, "autovacuum or track_counts is off", served=False, is_off=True
+        )
     if not row["enabled"]:
-        return DeadRows(table, shown, "the table has autovacuum_enabled = off", served=False)
+        return DeadRows(
+            table, shown, "the table has autovacuum_enabled = off", served=False, is_off=True
+        )
     return DeadRows(table, shown, threshold, served=dead > row["threshold"])
 
 
@@ -100,7 +112,8 @@ async def _follow_up(run: RunContext, connection: Connection, dead: DeadRows) ->
         await _vacuum(run, connection, dead)
         return
     line = f"VACUUM (ANALYZE) {dead.shown};"
-    run.listener(VacuumAdvised(run.sweep.name, dead.shown, dead.reason, line))
+    advice = VacuumAdvised if dead.is_off else AutovacuumNotDue
+    run.listener(advice(run.sweep.name, dead.shown, dead.reason, line))
     run.report.warn(f"autovacuum will not come to {dead.shown}: {dead.reason}; run {line}")
 
 

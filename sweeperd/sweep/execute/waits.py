@@ -12,7 +12,7 @@ from sweeperd.config.models import SweepConfig
 from sweeperd.host.clock import Clock
 from sweeperd.log.event import Listener
 from sweeperd.log.events import SweepThrottled
-from sweeperd.log.run_events import Waiting
+from sweeperd.log.run_events import Waited, Waiting
 from sweeperd.sweep.execute.row_limits import RowLimits
 from sweeperd.sweep.execute.turns import Turns
 from sweeperd.sweep.guards.gate import Gate
@@ -99,16 +99,28 @@ class Waits:
             self._next_start = max(self._next_start, self.clock.elapsed()) + seconds
             self._why = reason
 
-    async def throttle(self, reason: str, seconds: float) -> None:
-        """Wait because the server is unwell; if the run ends meanwhile, that is why."""
+    async def throttle(self, reason: str, seconds: float, cause: str = "server") -> None:
+        """Wait because the server is unwell; if the run ends meanwhile, that is why.
+
+        Args:
+            reason: Why, as a sentence.
+            seconds: How long.
+            cause: Why, as one of few words.
+        """
         first = self.blocked is None or self.blocked.reason != reason
         self.blocked = RunEndError("throttled", reason)
         if first:
             self.listener(SweepThrottled(self.sweep.name, reason, round(seconds, 3)))
-        await self.wait(reason, seconds)
+        await self.wait(reason, seconds, cause)
 
-    async def wait(self, reason: str, seconds: float) -> None:
-        """Wait outside any transaction; a stop ends the wait."""
+    async def wait(self, reason: str, seconds: float, cause: str | None = None) -> None:
+        """Wait outside any transaction; a stop ends the wait.
+
+        Args:
+            reason: What for.
+            seconds: How long.
+            cause: The reason as one of few words, where it is a sentence.
+        """
         self.turns.wait()
         self.listener(Waiting(self.sweep.name, reason, round(seconds, 3)))
         begun = self.clock.elapsed()
@@ -121,5 +133,7 @@ class Waits:
         finally:
             for pending in waits:
                 pending.cancel()
+            spent = self.clock.elapsed() - begun
             waited = self.report.waited_seconds
-            waited[reason] = waited.get(reason, 0.0) + self.clock.elapsed() - begun
+            waited[reason] = waited.get(reason, 0.0) + spent
+            self.listener(Waited(self.sweep.name, cause or reason, round(spent, 3)))

@@ -70,6 +70,8 @@ class Worker:
         # Each turn moves the lane, makes the batch smaller, tries its slices one by one, or waits.
         while not self._finished:
             self._run.turns.turn(self._lane.name, self._lane.position)
+            if self._run.health is not None:
+                await self._run.health.gate(self._session.get)
             async with self._run.waits.allowed_rows() as rows:
                 await self._step(rows)
         await self._leftovers.retry()
@@ -242,7 +244,7 @@ class Worker:
             reason = f"table {self._table.quoted} is locked"
             if not self._run.sweep_pass.is_alone:
                 raise LeafSetAsideError("throttled", reason, passes=True) from error
-            await self._run.waits.throttle(reason, self._backoff.next())
+            await self._run.waits.throttle(reason, self._backoff.next(), "lock")
         elif self._skipping or not self._run.lockable:
             await self._bisect(error, rows)
         elif self._run.waits.skip_locked:
@@ -279,7 +281,7 @@ class Worker:
             who = f" ({holder})" if holder is not None else ""
             raise RunEndError("yielded", f"{error}{who}") from error
         reason = f"a lost connection of this run has not ended yet ({holder})"
-        await self._run.waits.throttle(reason, self._backoff.next())
+        await self._run.waits.throttle(reason, self._backoff.next(), "lock")
 
     async def _smaller(self, reason: str) -> None:
         if self._size.pace.size > 1:
@@ -330,7 +332,7 @@ class Worker:
         if fault is Fault.TIMEOUT:
             await self._smaller("a batch took longer than its time even with one row")
         elif fault is Fault.LOCK:
-            await self._run.waits.throttle(describe(error), self._backoff.next())
+            await self._run.waits.throttle(describe(error), self._backoff.next(), "lock")
         elif fault is Fault.ROW:
             raise RunEndError("failed", describe(error)) from error
         else:

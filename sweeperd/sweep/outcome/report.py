@@ -10,6 +10,7 @@ from typing import Final, Literal
 from sweeperd.errors import EXIT_FAILED, EXIT_OK
 from sweeperd.log.events import RunEnded, SweepFailed, SweepIncomplete, SweepRan, SweepTimedOut
 from sweeperd.log.safe_text import bounded
+from sweeperd.sweep.outcome.lag import RetentionLag
 from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.outcome.remaining import Remaining, counts, describe
 
@@ -119,6 +120,10 @@ class Report:
         waited_seconds: Time waited, by reason.
         plan: How each leaf is swept; one that changed its strategy has two entries.
         partitions: Leaves that were detached or dropped as a whole; their rows are not counted.
+        expired_estimate: Expired rows that the survey estimated; None before it, or when it could
+            not tell.
+        backlog: Expired rows that a sample told of when the run was over; None when nobody looked.
+        retention_lag: How far the sweep was behind when the run was over; None when nobody looked.
         deadline: When its timeout ends, on the event loop's clock; None while it waits for a
             connection.
         memory: What the next run needs (cursors, sizes, guards).
@@ -142,6 +147,9 @@ class Report:
     plan: list[LeafPlan] = field(default_factory=list)
     memory: SweepMemory = field(default_factory=SweepMemory)
     partitions: list[str] = field(default_factory=list)
+    expired_estimate: int | None = None
+    backlog: int | None = None
+    retention_lag: RetentionLag | None = None
     deadline: float | None = None
 
     @property
@@ -172,6 +180,19 @@ class Report:
         if len(leaves) > 1:
             return f"{len(leaves)} leaves"
         return self.plan[-1].reason if self.plan else None
+
+    @property
+    def backlog_estimate(self) -> int | None:
+        """Expired rows that are still there, estimated; None when nobody knows."""
+        if self.expired_count is not None:
+            return self.expired_count
+        if self.outcome == "drained":
+            return 0
+        if self.backlog is not None:
+            return self.backlog
+        if self.expired_estimate is None:
+            return None
+        return max(self.expired_estimate - self.deleted_count, 0)
 
     @property
     def left_over(self) -> bool:
@@ -232,6 +253,8 @@ class Report:
             strategy_reason=self.strategy_reason,
             expired_count=self.expired_count,
             partitions=list(self.partitions) or None,
+            backlog_estimate=self.backlog_estimate,
+            retention_lag_seconds=self.retention_lag.seconds if self.retention_lag else None,
             warnings=list(self.warnings) or None,
             error=self.error,
         )

@@ -22,10 +22,17 @@ _MOST_GRANTS: Final = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found, with its cure; an error stops the sweep."""
+    """One thing found, with its cure.
+
+    Attributes:
+        level: An error stops the sweep.
+        text: What it is, and the cure.
+        kind: What it is about.
+    """
 
     level: Literal["ok", "warning", "error"]
     text: str
+    kind: str = "table"
 
 
 async def surroundings(connection: Connection, sweep: SweepConfig, found: Survey) -> list[Finding]:
@@ -64,6 +71,7 @@ def _published(row: asyncpg.Record) -> Finding:
         f"publication {row['publication']} publishes deletes of {name}, which has no replica "
         f"identity, so that no row of it can be deleted; give it a primary key, or "
         f"ALTER TABLE {name} REPLICA IDENTITY FULL",
+        "publication",
     )
 
 
@@ -99,7 +107,9 @@ def _triggers(found: Survey, rows: list[asyncpg.Record]) -> Iterator[Finding]:
             what = "for each statement on the parent; so it is swept as a whole, by slices"
         else:
             what = "for each statement, that is once or more a batch"
-        yield Finding("warning", f"trigger {row['name']} on {found.root.shown} fires {what}")
+        yield Finding(
+            "warning", f"trigger {row['name']} on {found.root.shown} fires {what}", "trigger"
+        )
 
 
 def _key(found: Survey, row: asyncpg.Record) -> Iterator[Finding]:
@@ -113,11 +123,16 @@ def _key(found: Survey, row: asyncpg.Record) -> Iterator[Finding]:
             "warning",
             f"{key} has no index: each deleted row reads all of {child}; "
             f"{how} ON {child} ({columns})",
+            "index",
         )
     if row["on_delete"] == "c":
-        yield Finding("warning", f"{key} cascades: {_share(row)} go with each deleted row")
+        yield Finding(
+            "warning", f"{key} cascades: {_share(row)} go with each deleted row", "cascade"
+        )
     elif row["on_delete"] in {"n", "d"}:
-        yield Finding("warning", f"{key} updates {_share(row)} with each deleted row")
+        yield Finding(
+            "warning", f"{key} updates {_share(row)} with each deleted row", "foreign_key"
+        )
     else:
         late = "; it is checked at COMMIT, which costs the batch" if row["deferred"] else ""
         yield Finding(
@@ -125,6 +140,7 @@ def _key(found: Survey, row: asyncpg.Record) -> Iterator[Finding]:
             f"{key} keeps rows of {found.root.shown} that it refers to: they are counted as "
             f'skipped{late}; sweep {child} first, with before = ["..."] in its sweep, or leave '
             'them out with where = "NOT EXISTS (...)"',
+            "foreign_key",
         )
 
 
@@ -140,6 +156,7 @@ def _volatile(name: str) -> Finding:
         "warning",
         f"{name}() in where or condition is volatile: it may answer differently for the same "
         "row; use what depends on the row alone, or :cutoff",
+        "condition",
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from decimal import Decimal
+from typing import Final
 
 import asyncpg
 
@@ -35,7 +36,7 @@ class Sample:
 
     rows: int = 0
     expired: int = 0
-    values: list[Any] = field(default_factory=list)
+    values: list[Decimal] = field(default_factory=list)
     scale: float | None = 1.0
 
     @property
@@ -94,7 +95,7 @@ async def _sample_leaves(
         row = await _sample(connection, leaf.target, (percent, limit), values=values)
         sample.rows += row["rows"]
         sample.expired += row["expired"]
-        sample.values += row["values"] or ()
+        sample.values += map(Decimal, (row["values"] or "").split())
     return sample
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -36,7 +36,7 @@ from sweeperd.sweep.outcome.facts import Facts
 from sweeperd.sweep.outcome.usual_load import Amount
 from sweeperd.sweep.survey.cascades import refuse_cascades_back
 from sweeperd.sweep.survey.clock import read_clock
-from sweeperd.sweep.survey.estimates import Estimates, expired_estimates
+from sweeperd.sweep.survey.estimates import Estimates, expected_rows
 from sweeperd.sweep.survey.expiry import expired_rows, unit_of
 from sweeperd.sweep.survey.facts import fingerprint
 from sweeperd.sweep.survey.frame import table_frame
@@ -68,6 +68,8 @@ class Survey:
         warnings: What the operator should know.
         search_path: Under which the statements on the table run; None is the role's own path.
         estimates: Expired rows that the planner expects, by leaf, where that decides anything.
+        excluded: How many leaves hold no expired row by their bounds or constraints; they are not
+            among ``leaves``.
         identity: What must not change while the run is under way.
     """
 
@@ -90,6 +92,7 @@ class Survey:
     warnings: tuple[str, ...]
     search_path: tuple[str, ...] | None
     estimates: Estimates
+    excluded: int
     identity: Identity
 
     @property
@@ -161,16 +164,27 @@ async def _read_catalog(
 
 
 async def survey(
-    connection: Connection, sweep: SweepConfig, database: DatabaseConfig, clock: Clock
+    connection: Connection,
+    sweep: SweepConfig,
+    database: DatabaseConfig,
+    clock: Clock,
+    reads_by: Callable[[Connection], CatalogReads] = CatalogReads,
 ) -> Survey:
     """Read all that a run must know; one short transaction with its own timeout.
+
+    Args:
+        connection: In no transaction.
+        sweep: The sweep.
+        database: Its database.
+        clock: The host's clocks.
+        reads_by: Makes what reads the catalogues.
 
     Raises:
         SweepError: Table, column, type, unit or privilege forbid the sweep.
     """
     # the zone is set once the server is known to have it
     async with reading(connection, replace(table_frame(sweep), time_zone=None)):
-        reads = CatalogReads(connection)
+        reads = reads_by(connection)
         known = await _read_catalog(reads, sweep, database, clock)
         server, root, columns = known.server, known.root, known.columns
         cutoff = from_micros(server.cutoff)
@@ -197,6 +211,9 @@ async def survey(
             leaves = [leaf.in_two_steps() for leaf in leaves]
             _refuse_unlockable(leaves)
         sample = await _sampled(connection, root, column, unit, leaves)
+        expected = await expected_rows(
+            connection, sweep, column, root=root.oid, target=target, leaves=leaves
+        )
         return Survey(
             server=server,
             root=root,
@@ -204,7 +221,7 @@ async def survey(
             unit=unit,
             cutoff=cutoff,
             target=target,
-            leaves=tuple(leaves),
+            leaves=tuple(one for one in leaves if one.relation.oid not in expected.excluded),
             key_columns=key_columns,
             columns=tuple(columns),
             facts=facts,
@@ -217,9 +234,8 @@ async def survey(
             or await _newest_survives(connection, column, leaves),
             search_path=path.schemas if path is not None else None,
             warnings=tuple(warnings),
-            estimates=await expired_estimates(
-                connection, sweep, column, root=root.oid, target=target, leaves=leaves
-            ),
+            estimates=expected.rows,
+            excluded=len(expected.excluded),
             identity=known.identity.of([leaf.relation for leaf in leaves], columns),
         )
 

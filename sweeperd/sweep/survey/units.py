@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 # Between these a number is believable as the time of a living application's row.
 _PLAUSIBLE_FROM: Final = datetime(1990, 1, 1, tzinfo=UTC).timestamp()
@@ -27,7 +27,7 @@ _PER_SECOND: Final = {"epoch_s": 1, "epoch_ms": 1_000, "epoch_us": 1_000_000}
 _SENTINEL_ENDS: Final = frozenset({2**15 - 1, 2**31 - 1, 2**63 - 1})
 
 
-def wrong_unit(unit: str, values: Sequence[Any]) -> str | None:
+def wrong_unit(unit: str, values: Sequence[Decimal]) -> str | None:
     """Return why sampled numbers are not times in the unit; None when they can be.
 
     A number that is a believable time only in another unit stops at once, for it may be a
@@ -36,7 +36,7 @@ def wrong_unit(unit: str, values: Sequence[Any]) -> str | None:
     if unit not in _PER_SECOND:
         return None
     scale = _PER_SECOND[unit]
-    numbers = [float(v) for v in values if _is_number(v)]
+    numbers = [float(v) for v in values if _may_be_time(v)]
     odd = [n for n in numbers if not _PLAUSIBLE_FROM <= n / scale < _PLAUSIBLE_TO]
     for other, other_scale in _PER_SECOND.items():
         alien = [
@@ -54,8 +54,6 @@ def wrong_unit(unit: str, values: Sequence[Any]) -> str | None:
     return None
 
 
-def _is_number(value: object) -> bool:
+def _may_be_time(value: Decimal) -> bool:
     """Whether a value can be a time at all: sentinels are left out."""
-    if not isinstance(value, int | float | Decimal) or value != value:  # noqa: PLR0124 - NaN
-        return False
-    return 0 < value < Decimal("Infinity") and value not in _SENTINEL_ENDS
+    return value.is_finite() and value > 0 and value not in _SENTINEL_ENDS

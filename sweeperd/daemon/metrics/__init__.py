@@ -1,0 +1,1 @@
+"""What Prometheus reads: counts, their families, and where they are served."""
