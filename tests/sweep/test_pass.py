@@ -292,7 +292,7 @@ def test_a_commit_in_a_file_that_was_left_proves_nothing_of_the_new_one() -> Non
     one.plan("1", "heap")
     one.cover("1", "f", Stretch(0, 0, 9, 0))
 
-    assert one.gaps("1") == [((0, 0), (4, 0))]
+    assert (one.in_turn, one.gaps("1")) == (["1"], [((0, 0), (4, 0))])
 
 
 def test_blocks_that_are_appended_belong_to_the_next_pass() -> None:
