@@ -96,7 +96,7 @@ def describe(error: BaseException) -> str:
         detail = bounded(getattr(error, "detail", None) or "")
         if detail and "\n" not in detail:
             words = f"{words}: {detail}"
-        if error.sqlstate == _INSUFFICIENT_PRIVILEGE and (function := _function(error)):
+        if error.sqlstate == _INSUFFICIENT_PRIVILEGE and (function := raised_in(error)):
             words = f"{words}, in {function}"
         if error.server_source_function == _ROW_SECURITY_ROUTINE:
             words = f"{words}; {ROW_SECURITY_CURE}"
@@ -104,7 +104,7 @@ def describe(error: BaseException) -> str:
     return words
 
 
-def _function(error: asyncpg.PostgresError) -> str | None:
+def raised_in(error: asyncpg.PostgresError) -> str | None:
     """Return the function that an error was raised in, such as a trigger's; None if in none."""
     context = bounded(getattr(error, "context", None) or "")
     return next((line.strip() for line in context.splitlines() if " function " in line), None)

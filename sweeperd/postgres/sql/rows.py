@@ -7,6 +7,7 @@ its own; the configuration proves it to be one expression.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -262,6 +263,13 @@ def count(target: Target, part: Slice | None = None, *, limit: int) -> Statement
     return Statement(counting(target, part, args, limit=limit), tuple(args))
 
 
+def count_each(targets: Sequence[Target], *, limit: int) -> Statement:
+    """Count the expired rows of several tables, at most ``limit`` each, in one row."""
+    args = Args()
+    counts = [f"({counting(target, None, args, limit=limit)})" for target in targets]
+    return Statement(f"SELECT {', '.join(counts)}", tuple(args))
+
+
 def counting(target: Target, part: Slice | None, args: Args, *, limit: int) -> str:
     """Return a query for the number of expired rows, at most ``limit``."""
     condition = part.narrow(target, args) if part else target.condition(args)
@@ -289,6 +297,43 @@ def _places(target: Target, condition: str, args: Args, limit: int) -> Statement
     return Statement(
         f"SELECT {target.table.reference}.ctid FROM {target.table.source} "
         f"WHERE {condition} LIMIT {args.add(limit, 'bigint')}",
+        tuple(args),
+    )
+
+
+def count_free(target: Target, *, limit: int) -> Statement:
+    """Count expired rows that nobody has locked, at most ``limit``; they are locked meanwhile."""
+    args = Args()
+    return Statement(
+        f"SELECT pg_catalog.count(*) FROM ({_free(target, args, limit)}) AS free", tuple(args)
+    )
+
+
+def free_places(target: Target, *, limit: int) -> Statement:
+    """Return the places of expired rows that nobody has locked, at most ``limit``."""
+    args = Args()
+    return Statement(_free(target, args, limit), tuple(args))
+
+
+def _free(target: Target, args: Args, limit: int) -> str:
+    reference = target.table.reference
+    return (
+        f"SELECT {reference}.ctid FROM {target.table.source} WHERE {target.condition(args)} "
+        f"LIMIT {args.add(limit, 'bigint')} FOR UPDATE OF {reference} SKIP LOCKED"
+    )
+
+
+def count_unreadable(target: Target, *, limit: int, percent: float = _WHOLE) -> Statement | None:
+    """Count text that is in no form of a time in UTC, at most ``limit``; None for other types."""
+    if isinstance(target.expired, Condition) or target.expired.text is None:
+        return None
+    args = Args()
+    unreadable = target.expired.unreadable(target.table.reference)
+    where = f" AND ({target.where}\n)" if target.where else ""
+    return Statement(
+        "SELECT pg_catalog.count(*) FROM (SELECT 1 "
+        f"FROM {thinned(target.table, percent, args)} WHERE {unreadable}{where} "
+        f"LIMIT {args.add(limit, 'bigint')}) AS bounded",
         tuple(args),
     )
 

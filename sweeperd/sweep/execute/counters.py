@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sweeperd.postgres.sql.rows import Table
-from sweeperd.sweep.outcome.report import Report
+from sweeperd.sweep.outcome.report import LeafSetAsideError, Report
 
 
 @dataclass
@@ -20,6 +20,8 @@ class Counters:
         locked_rows: Rows that others have locked, by lane.
         deleted_since_vacuum: Rows deleted by table, of earlier runs, too, since anybody looked at
             what they left behind.
+        refused_by_leaf: Rows refused and the last reason, by the leaf's key in the pass.
+        set_aside: What set leaves aside in this run.
     """
 
     report: Report
@@ -27,6 +29,8 @@ class Counters:
     refused_in_a_row: int = 0
     locked_rows: dict[str, int] = field(default_factory=dict)
     deleted_since_vacuum: dict[Table, int] = field(default_factory=dict)
+    refused_by_leaf: dict[str, tuple[int, str]] = field(default_factory=dict)
+    set_aside: list[LeafSetAsideError] = field(default_factory=list)
 
     def batch_committed(self, rows: int) -> None:
         """Count a batch and its rows."""
@@ -42,9 +46,12 @@ class Counters:
         for table in tables:
             self.deleted_since_vacuum[table] = memory.deleted_since_vacuum[table.quoted]
 
-    def row_refused(self) -> None:
+    def row_refused(self, leaf: str | None, reason: str) -> None:
         """Count a row that the database refuses to delete."""
         self.refused_in_a_row += 1
+        if leaf is not None:
+            known, _ = self.refused_by_leaf.get(leaf, (0, ""))
+            self.refused_by_leaf[leaf] = known + 1, reason
         self.slice_refused()
 
     def slice_refused(self) -> None:

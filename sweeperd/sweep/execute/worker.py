@@ -14,11 +14,12 @@ from sweeperd.sweep.execute.batch import Deleted, DeletesNothing, LaneTakenError
 from sweeperd.sweep.execute.batch_size import BatchSize
 from sweeperd.sweep.execute.bisect import Bisection
 from sweeperd.sweep.execute.context import RunContext
+from sweeperd.sweep.execute.lock_holder import lock_holder
 from sweeperd.sweep.execute.locked_rows import Leftovers
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.settle import delete_settled, run_settled
 from sweeperd.sweep.lanes.lane import Lane, Piece, SwitchError
-from sweeperd.sweep.outcome.report import RunEndError
+from sweeperd.sweep.outcome.report import LeafSetAsideError, RunEndError
 from sweeperd.sweep.plan.recheck import SecondLook
 
 _RETRIES: Final = 5
@@ -73,7 +74,6 @@ class Worker:
                 await self._run.health.gate(self._session.get)
             async with self._run.waits.allowed_rows() as rows:
                 await self._step(rows)
-        self._run.memory.keep_cursor(self._lane.name, None)
         await self._leftovers.retry()
 
     async def _step(self, rows: int) -> None:
@@ -86,6 +86,8 @@ class Worker:
             slices = [(piece.target, piece.part) for piece in self._pieces]
             work = self._run.deletion(slices, rows, skip_locked=self._skipping)
             done = await delete_settled(self._run, self._session, self._fence, work)
+        except LaneTakenError as error:
+            await self._react_to_taken(error)
         except (RunEndError, SwitchError):
             raise
         except Exception as error:  # noqa: BLE001 - each is classified, none is swallowed
@@ -106,6 +108,7 @@ class Worker:
             if piece is None:
                 break
             pieces.append(piece)
+            self._run.sweep_pass.take_up(piece.leaf)
             self._piece, size = piece, size - piece.units
             alone = piece.last or self._alone or piece.target.two_steps
             if alone or size < self._lane.least_joined or len(pieces) == _MOST_JOINED:
@@ -145,8 +148,14 @@ class Worker:
     def _pass(self, done: Deleted) -> None:
         """Move behind the slices of a batch that was committed."""
         for piece, (_, skipped) in zip(self._pieces, done.by_slice, strict=True):
-            self._leftovers.note(piece, skipped)
+            self._note_locked(piece, skipped)
+            piece.committed(self._run.sweep_pass)
         self._advance(self._pieces[-1])
+
+    def _note_locked(self, piece: Piece, rows: int) -> None:
+        self._leftovers.note(piece, rows)
+        if rows:
+            self._run.sweep_pass.stepped_over(piece.leaf)
 
     def _units(self) -> int:
         return sum(piece.units for piece in self._pieces)
@@ -161,7 +170,6 @@ class Worker:
         self._lane.advance(piece)
         self._finished = piece.last
         self._run.turns.moved(self._lane.name, before, self._lane.position)
-        self._run.memory.keep_cursor(self._lane.name, self._lane.cursor())
         self._keep_size()
 
     def _keep_size(self) -> None:
@@ -174,7 +182,7 @@ class Worker:
         return len(self._pieces) > 1
 
     async def _react(self, error: Exception, rows: int) -> None:
-        if self._joined and classify(error) in {Fault.ROW, Fault.LOCK}:
+        if self._joined and classify(error) in {Fault.ROW, Fault.LOCK, Fault.FATAL}:
             self._alone = len(self._pieces) + 1  # the slice that is in the way shows itself
         elif isinstance(error, TooManyRowsError):
             self._too_many(rows)
@@ -227,16 +235,27 @@ class Worker:
             raise RunEndError("failed", describe(error)) from error
 
     async def _react_to_lock(self, error: Exception, rows: int) -> None:
-        """First conflict: wait for nobody from now on. A lock on the table itself: throttle."""
+        """First conflict: wait for nobody from now on. A lock on the table itself: others first.
+
+        Raises:
+            LeafSetAsideError: It is locked, and there are other leaves.
+        """
         if await self._table_is_locked():
-            name = self._table.quoted
-            await self._run.waits.throttle(f"table {name} is locked", self._backoff.next(), "lock")
+            reason = f"table {self._table.quoted} is locked"
+            if not self._run.sweep_pass.is_alone:
+                raise LeafSetAsideError("throttled", reason, passes=True) from error
+            await self._run.waits.throttle(reason, self._backoff.next(), "lock")
         elif self._skipping or not self._run.lockable:
             await self._bisect(error, rows)
         elif self._run.waits.skip_locked:
             await self._smaller("rows are locked by others")
         else:
             self._run.waits.skip_locked = True
+
+    @property
+    def leaf(self) -> str:
+        """Key in the pass of the leaf at hand."""
+        return (self._piece or self._lane).leaf
 
     @property
     def _table(self) -> Table:
@@ -250,6 +269,19 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - only a lock is of interest; the rest comes again
             return classify(error) is Fault.LOCK
         return False
+
+    async def _react_to_taken(self, error: LaneTakenError) -> None:
+        """Yield to another instance; wait for a lost connection of this run, which ends by itself.
+
+        Raises:
+            RunEndError: Another instance works here.
+        """
+        holder = await lock_holder(await self._session.get(), self._fence)
+        if holder is None or holder.pid not in self._session.lost_pids:
+            who = f" ({holder})" if holder is not None else ""
+            raise RunEndError("yielded", f"{error}{who}") from error
+        reason = f"a lost connection of this run has not ended yet ({holder})"
+        await self._run.waits.throttle(reason, self._backoff.next(), "lock")
 
     async def _smaller(self, reason: str) -> None:
         if self._size.pace.size > 1:
@@ -273,6 +305,8 @@ class Worker:
                 self._size.pace.halve()
                 return
             self._run.counters.slice_refused()
+            self._run.sweep_pass.stepped_over(piece.leaf)
+            piece.committed(self._run.sweep_pass)
             self._advance(piece)
             return
         bisection = Bisection(self._run, piece.target, self._session, self._fence)
@@ -284,7 +318,8 @@ class Worker:
             await self._react_to_bisection(failed)
         else:
             if locked is not None:
-                self._leftovers.note(piece, locked)
+                self._note_locked(piece, locked)
+                piece.committed(self._run.sweep_pass)
                 self._advance(piece)
 
     async def _react_to_bisection(self, error: Exception) -> None:
