@@ -68,6 +68,7 @@ class RunEnded(Event):
         strategy_reason: Why, or for how many leaves.
         deleted_count: Rows deleted and committed.
         skipped_count: Expired rows that were left.
+        kept_referenced: Of these, rows that foreign keys keep.
         batches: Batches committed.
         duration_seconds: Wall duration.
         end_reason: Why it ended so, as a sentence; None where the outcome says it all.
@@ -87,6 +88,7 @@ class RunEnded(Event):
     batches: int
     duration_seconds: float
     end_reason: str | None
+    kept_referenced: int = 0
     strategy_reason: str | None = None
     expired_count: int | None = None
     partitions: Sequence[str] | None = None
@@ -98,6 +100,8 @@ class RunEnded(Event):
         text = f"{counted(self.deleted_count, 'row')} deleted"
         if self.skipped_count:
             text += f", {self.skipped_count} skipped"
+        if self.kept_referenced:
+            text += f" ({self.kept_referenced} kept by foreign keys)"
         text += f" in {counted(self.batches, 'batch')}"
         return text if self.duration_seconds is None else f"{text}, {self.duration_seconds} s"
 

@@ -40,6 +40,8 @@ _QUERY_CANCELED = "57014"
 _INSUFFICIENT_PRIVILEGE = "42501"
 _DEADLOCK = "40P01"
 _READ_ONLY = "25006"
+# NO ACTION and, on 18 and newer, RESTRICT
+_REFERENCED = frozenset({"23503", "23001"})
 
 # Classes that PostgreSQL itself raises for one row's data, and P0 for what a trigger raises.
 _ROW_CLASSES = frozenset({"22", "23", "27", "44", "P0"})
@@ -87,6 +89,11 @@ def _by_state(state: str) -> Fault:
         if state[:2] in classes:
             return fault
     return Fault.ROW
+
+
+def is_referenced(error: BaseException) -> bool:
+    """Whether a foreign key refused to let a row go."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _REFERENCED
 
 
 def describe(error: BaseException) -> str:

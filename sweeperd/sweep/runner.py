@@ -29,6 +29,7 @@ from sweeperd.sweep.execute.counters import Counters
 from sweeperd.sweep.execute.dry_run import count_expired
 from sweeperd.sweep.execute.partitions import Partitions, find_past
 from sweeperd.sweep.execute.pool import Pool
+from sweeperd.sweep.execute.references import References
 from sweeperd.sweep.execute.remaining import conclude
 from sweeperd.sweep.execute.row_limits import RowLimits
 from sweeperd.sweep.execute.session import Session
@@ -253,6 +254,9 @@ class Runner:
             counters=Counters(report),
             row_limits=row_limits,
             waits=waits,
+            references=References(
+                found.identity.oids, table_frame(self._sweep, search_path=found.search_path)
+            ),
             hold_gate=self._gate,
         )
 

@@ -24,6 +24,7 @@ from sweeperd.postgres.sql.expired import (
     builtin,
     quote,
 )
+from sweeperd.postgres.sql.references import ForeignKey
 
 Tid = tuple[int, int]
 
@@ -91,12 +92,14 @@ class Target:
         two_steps: The operator's text may read other tables: rows are locked first, and
             deleted by a second statement, whose new snapshot sees the other tables as they
             are. Within one statement a recheck would see them as they were.
+        kept_by: Foreign keys that keep the rows that they refer to.
     """
 
     table: Table
     expired: Expired | Condition
     where: str | None = None
     two_steps: bool = False
+    kept_by: tuple[ForeignKey, ...] = ()
 
     @property
     def column(self) -> Expired:
@@ -124,6 +127,21 @@ class Target:
         expired = self.expired.condition(args, self.table.reference)
         return f"{expired} AND ({self.where}\n)" if self.where else expired
 
+    @property
+    def unreferenced(self) -> str:
+        """The rest of a WHERE: nobody refers to the row.
+
+        It stands beside the expired predicate: inside IS TRUE it would be a SubPlan for each row.
+        """
+        row = self.table.reference
+        return "".join(f" AND NOT {key.exists(row)}" for key in self.kept_by)
+
+    @property
+    def referenced(self) -> str:
+        """The condition that somebody refers to a row by one of these keys."""
+        row = self.table.reference
+        return "(" + (" OR ".join(key.exists(row) for key in self.kept_by) or "false") + ")"
+
 
 @dataclass(frozen=True)
 class TidRange:
@@ -138,7 +156,8 @@ class TidRange:
         IS TRUE hides the column's index from the planner, which under stale statistics would
         read every expired entry for each block range.
         """
-        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+        expired = f"({target.condition(args)}) IS TRUE"
+        return f"{self.limits(target, args)} AND {expired}{target.unreferenced}"
 
     def limits(self, target: Target, args: Args) -> str:
         """Return the slice's own limits."""
@@ -156,7 +175,7 @@ class KeyRange:
 
     def narrow(self, target: Target, args: Args) -> str:
         """Return the condition of this slice, the expired predicate included."""
-        return f"{self.limits(target, args)}{target.condition(args)}"
+        return f"{self.limits(target, args)}{target.condition(args)}{target.unreferenced}"
 
     def limits(self, target: Target, args: Args) -> str:
         """Return the slice's own limits, each followed by AND."""
@@ -175,7 +194,8 @@ class Tids:
 
     def narrow(self, target: Target, args: Args) -> str:
         """Return the condition of this slice, the expired predicate included."""
-        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+        expired = f"({target.condition(args)}) IS TRUE"
+        return f"{self.limits(target, args)} AND {expired}{target.unreferenced}"
 
     def limits(self, target: Target, args: Args) -> str:
         """Return the slice's own limits."""
@@ -201,7 +221,8 @@ class Versions:
 
     def narrow(self, target: Target, args: Args) -> str:
         """Return the condition of this slice, the expired predicate included."""
-        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+        expired = f"({target.condition(args)}) IS TRUE"
+        return f"{self.limits(target, args)} AND {expired}{target.unreferenced}"
 
     def limits(self, target: Target, args: Args) -> str:
         """Return the slice's own limits.
@@ -262,19 +283,33 @@ def count(target: Target, part: Slice | None = None, *, limit: int) -> Statement
 
 def counting(target: Target, part: Slice | None, args: Args, *, limit: int) -> str:
     """Return a query for the number of expired rows, at most ``limit``."""
-    condition = part.narrow(target, args) if part else target.condition(args)
+    condition = part.narrow(target, args) if part else _anywhere(target, args)
     return (
         f"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {target.table.source} WHERE {condition} "
         f"LIMIT {args.add(limit, 'bigint')}) AS bounded"
     )
 
 
+def count_referenced(target: Target, *, limit: int) -> Statement:
+    """Count expired rows that a known key keeps, at most ``limit``."""
+    args = Args()
+    return Statement(
+        f"SELECT pg_catalog.count(*) FROM (SELECT FROM {target.table.source} "
+        f"WHERE ({target.condition(args)}) AND {target.referenced} "
+        f"LIMIT {args.add(limit, 'bigint')}) AS bounded",
+        tuple(args),
+    )
+
+
 def places(target: Target, part: Slice | None = None, *, limit: int) -> Statement:
     """Return the places of expired rows, of a slice or anywhere in a heap, at most ``limit``."""
     args = Args()
-    return _places(
-        target, part.narrow(target, args) if part else target.condition(args), args, limit
-    )
+    condition = part.narrow(target, args) if part else _anywhere(target, args)
+    return _places(target, condition, args, limit)
+
+
+def _anywhere(target: Target, args: Args) -> str:
+    return f"({target.condition(args)}){target.unreferenced}"
 
 
 def places_unjudged(target: Target, part: TidRange | Tids, *, limit: int) -> Statement:
@@ -297,6 +332,16 @@ def estimate(target: Target) -> Statement:
     return Statement(
         "EXPLAIN (FORMAT JSON, VERBOSE) "
         f"SELECT FROM {target.table.source} WHERE {target.condition(args)}",
+        tuple(args),
+    )
+
+
+def explain(target: Target) -> Statement:
+    """Ask the planner for a DELETE of all that is expired; nothing is read or deleted."""
+    args = Args()
+    return Statement(
+        f"EXPLAIN DELETE FROM {target.table.source} "
+        f"WHERE ({target.condition(args)}) IS TRUE{target.unreferenced}",
         tuple(args),
     )
 

@@ -18,6 +18,7 @@ from sweeperd.sweep.archive.base import Archive, NoArchive
 from sweeperd.sweep.execute.batch import BatchLimits, Deleted, Work, run_batch
 from sweeperd.sweep.execute.counters import Counters
 from sweeperd.sweep.execute.deletion import Deletion
+from sweeperd.sweep.execute.references import References
 from sweeperd.sweep.execute.row_limits import RowLimits
 from sweeperd.sweep.execute.turns import Turns
 from sweeperd.sweep.execute.waits import Waits
@@ -48,6 +49,7 @@ class RunContext:
         counters: What the lanes have counted.
         row_limits: How many rows they may delete.
         waits: What they wait for.
+        references: The foreign keys that keep rows.
         hold_gate: Asked before each batch whether the sweep is held; None where nothing may.
     """
 
@@ -64,6 +66,7 @@ class RunContext:
     counters: Counters
     row_limits: RowLimits
     waits: Waits
+    references: References
     archive: Archive = field(default_factory=NoArchive)
     hold_gate: Gate | None = None
 
@@ -102,7 +105,8 @@ class RunContext:
         self, slices: Sequence[tuple[Target, Slice]], limit: int, *, skip_locked: bool = False
     ) -> Deletion:
         """Return the work of deleting slices as this run does."""
-        return Deletion(tuple(slices), limit, skip_locked, self.archive.table)
+        free = tuple((self.references.leave_out(target), part) for target, part in slices)
+        return Deletion(free, limit, skip_locked, self.archive.table)
 
     def refuse_row(self, table: Table, key: str, reason: str) -> None:
         """Count and tell of a row that is stepped over; the report names the first ones only."""

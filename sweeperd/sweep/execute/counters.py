@@ -17,6 +17,7 @@ class Counters:
         report: The run's.
         refused_rows: Rows that the database refuses to delete, or slices where no row can be told.
         refused_in_a_row: Refused rows since one was deleted.
+        kept_referenced: Rows that foreign keys keep, as counted at the end of the pass.
         locked_rows: Rows that others have locked, by lane.
         deleted_since_vacuum: Rows deleted by table, of earlier runs, too, since anybody looked at
             what they left behind.
@@ -25,6 +26,7 @@ class Counters:
     report: Report
     refused_rows: int = 0
     refused_in_a_row: int = 0
+    kept_referenced: int = 0
     locked_rows: dict[str, int] = field(default_factory=dict)
     deleted_since_vacuum: dict[Table, int] = field(default_factory=dict)
 
@@ -52,6 +54,11 @@ class Counters:
         self.refused_rows += 1
         self._sum_skipped()
 
+    def rows_kept(self, rows: int) -> None:
+        """Take how many expired rows foreign keys keep; they are no trouble."""
+        self.kept_referenced = self.report.kept_referenced = rows
+        self._sum_skipped()
+
     def rows_locked(self, lane: str, rows: int) -> None:
         """Take how many rows of a lane others have locked at this moment."""
         self.locked_rows[lane] = rows
@@ -63,4 +70,4 @@ class Counters:
         return sum(self.locked_rows.values())
 
     def _sum_skipped(self) -> None:
-        self.report.skipped_count = self.refused_rows + self.locked
+        self.report.skipped_count = self.refused_rows + self.locked + self.kept_referenced

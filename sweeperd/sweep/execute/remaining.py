@@ -61,18 +61,29 @@ async def conclude(
     run.memory.cursors.clear()
     report = run.report
     locked = run.counters.locked
+    await _count_kept(run, leaves, await session.get())
     if run.counters.refused_rows:
         report.fail(
             f"{run.counters.refused_rows} rows were refused by the database and stepped over"
         )
     elif left := await _suppressed(run, leaves, session, expected=expected):
         # a row that was locked first and then not deleted was taken for one that others have locked
-        report.skipped_count = max(locked, sum(rows for rows, _ in left))
+        counted = max(locked, sum(rows for rows, _ in left))
+        report.skipped_count = counted + run.counters.kept_referenced
         report.fail("; ".join(text for _, text in left[:_MOST_NAMED]))
     elif locked:
         report.finish("throttled", f"{locked} expired rows are locked by other transactions")
     else:
         report.finish("drained")
+
+
+async def _count_kept(run: RunContext, leaves: Sequence[Leaf], connection: Connection) -> None:
+    """Tell how many expired rows only foreign keys keep: parents with live children are normal."""
+    kept = await run.references.count_kept(connection, [leaf.target for leaf in leaves])
+    if kept is None:
+        run.report.warn("rows that foreign keys keep were not counted: that took longer than 1 s")
+    else:
+        run.counters.rows_kept(kept)
 
 
 async def _suppressed(
@@ -136,7 +147,7 @@ class _Look:
 
     def __init__(self, run: RunContext, leaf: Leaf, session: Session, deadline: float) -> None:
         self._run = run
-        self._target = leaf.target
+        self._target = run.references.leave_out(leaf.target)
         self._one_heap = leaf.one_heap
         self._session = session
         self._deadline = deadline

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sweeperd.postgres.sql.rows import Table, lock_probe
-from sweeperd.postgres.sqlstate import Fault, classify, describe
+from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify, describe, is_referenced
 from sweeperd.postgres.transaction import Connection, fence_key
 from sweeperd.sweep.execute.backoff import Backoff
 from sweeperd.sweep.execute.batch import Deleted, DeletesNothing, LaneTakenError, TooManyRowsError
@@ -172,6 +172,8 @@ class Worker:
         return len(self._pieces) > 1
 
     async def _react(self, error: Exception, rows: int) -> None:
+        if is_referenced(error) and await self._learn_references():
+            return  # the same slices again, without the rows that are kept
         if self._joined and classify(error) in {Fault.ROW, Fault.LOCK}:
             self._alone = len(self._pieces) + 1  # the slice that is in the way shows itself
         elif isinstance(error, TooManyRowsError):
@@ -180,6 +182,14 @@ class Worker:
             await self._smaller("a batch took longer than its time even with one row")
         else:
             await self._react_to_fault(error, classify(error), rows)
+
+    async def _learn_references(self) -> bool:
+        """Leave out rows that foreign keys keep, from now on; tell whether that is news."""
+        targets = [piece.target for piece in self._pieces]
+        try:
+            return await self._run.references.learn(await self._session.get(), targets)
+        except SERVER_ERRORS:
+            return False  # the refused row is looked for, and what ails the server comes again
 
     def _too_many(self, rows: int) -> None:
         """Take smaller slices; one value of a table swept as a whole cannot be cut.
@@ -203,8 +213,12 @@ class Worker:
             await self._react_to_lock(error, rows)
         elif fault is Fault.ROW:
             await self._bisect(error, rows)
-        else:
+        elif fault is not Fault.FATAL or not self._forget_references():
             await self._react_to_server(error, fault)
+
+    def _forget_references(self) -> bool:
+        """Try again without a table that refers, which may be gone or closed by now."""
+        return self._run.references.forget(piece.target.table for piece in self._pieces)
 
     async def _react_to_server(self, error: Exception, fault: Fault) -> None:
         """React to a server or a connection that is unwell; the slice is not at fault.

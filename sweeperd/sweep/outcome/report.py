@@ -72,7 +72,9 @@ class Report:
         cutoff_time: The database's instant that the run measures by; None before it is read.
         outcome: How it ended; None while it runs.
         deleted_count: Rows deleted and committed.
-        skipped_count: Expired rows left: locked by others, or refused by the database.
+        skipped_count: Expired rows left: locked by others, refused by the database, or kept by
+            foreign keys.
+        kept_referenced: Of these, rows that foreign keys keep; they are no trouble.
         batches: Batches committed.
         duration_seconds: Wall duration.
         end_reason: Why it ended so; None where the outcome says it all.
@@ -94,6 +96,7 @@ class Report:
     outcome: Outcome | None = None
     deleted_count: int = 0
     skipped_count: int = 0
+    kept_referenced: int = 0
     batches: int = 0
     duration_seconds: float = 0.0
     end_reason: str | None = None
@@ -166,6 +169,7 @@ class Report:
             strategy=self.strategy,
             deleted_count=self.deleted_count,
             skipped_count=self.skipped_count,
+            kept_referenced=self.kept_referenced,
             batches=self.batches,
             duration_seconds=round(self.duration_seconds, 3),
             end_reason=self.end_reason,

@@ -123,8 +123,8 @@ def _key(found: Survey, row: asyncpg.Record) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"{key} keeps rows of {found.root.shown} that it refers to: they are counted as "
-            f'skipped{late}; sweep {child} first, with before = ["..."] in its sweep, or leave '
-            'them out with where = "NOT EXISTS (...)"',
+            f"kept_referenced{late}; to delete them, sweep {child} first, with "
+            'before = ["..."] in its sweep',
         )
 
 

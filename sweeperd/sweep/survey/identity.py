@@ -50,6 +50,11 @@ class Identity:
         tables = {table.oid: table for table in proof.tables if table is not None}
         return cls(root, columns, archived, tables)
 
+    @property
+    def oids(self) -> dict[tuple[str, str], int]:
+        """The leaves' OIDs by schema and name."""
+        return {name: relation.oid for name, relation in self.relations.items()}
+
     def heap_file(self, table: Relation) -> str | None:
         """Return the file in which the table's rows were; None for one without."""
         known = self.tables.get(str(table.oid))
