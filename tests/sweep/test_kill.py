@@ -101,7 +101,7 @@ async def test_a_timeout_that_falls_into_a_commit_without_answer_is_not_lost(
         await connection.execute("BEGIN")
         proxy.cut_at, proxy.reached = proxy.seen + 1, asyncio.Event()
         committing = asyncio.ensure_future(
-            commit(connection, Proof("1", Epoch("", None), (), (), (), (), ()))
+            commit(connection, Proof("1", Epoch("", None), (), (), (), (), (), ()))
         )
         await proxy.reached.wait()
         committing.cancel()

@@ -204,6 +204,25 @@ class Tids:
 
 
 @dataclass(frozen=True)
+class NotedTids:
+    """Rows of one heap by place, as an earlier statement of the same batch noted them.
+
+    Attributes:
+        places: SQL of a tid[].
+    """
+
+    places: str
+
+    def narrow(self, target: Target, args: Args) -> str:
+        """Return the condition of this slice, the expired predicate included."""
+        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+
+    def limits(self, target: Target, args: Args) -> str:  # noqa: ARG002 - as the others'
+        """Return the slice's own limits."""
+        return f"{target.table.reference}.ctid {EQUAL} ANY({self.places})"
+
+
+@dataclass(frozen=True)
 class Versions:
     """Versions of rows as one snapshot saw them; the expired predicate still decides.
 
@@ -266,7 +285,7 @@ def delete_skip_locked(target: Target, part: Slice, args: Args) -> str:
     )
 
 
-def free_rows(target: Target, part: Slice, args: Args) -> str:
+def free_rows(target: Target, part: Slice | NotedTids, args: Args) -> str:
     """Lock the expired rows of a slice that nobody has locked, and return their places."""
     reference = target.table.reference
     return (
@@ -275,18 +294,19 @@ def free_rows(target: Target, part: Slice, args: Args) -> str:
     )
 
 
+def unmarked(target: Target) -> str:
+    """Return the condition that no lock of a row ever left a mark in it."""
+    return f"{target.table.reference}.xmax {EQUAL} '0'::pg_catalog.xid"
+
+
 def count(target: Target, part: Slice | None = None, *, limit: int) -> Statement:
     """Count expired rows, at most ``limit``."""
     args = Args()
-    return Statement(counting(target, part, args, limit=limit), tuple(args))
-
-
-def counting(target: Target, part: Slice | None, args: Args, *, limit: int) -> str:
-    """Return a query for the number of expired rows, at most ``limit``."""
     condition = part.narrow(target, args) if part else _anywhere(target, args)
-    return (
+    return Statement(
         f"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {target.table.source} WHERE {condition} "
-        f"LIMIT {args.add(limit, 'bigint')}) AS bounded"
+        f"LIMIT {args.add(limit, 'bigint')}) AS bounded",
+        tuple(args),
     )
 
 
@@ -304,6 +324,11 @@ def count_referenced(target: Target, *, limit: int) -> Statement:
 def places(target: Target, part: Slice | None = None, *, limit: int) -> Statement:
     """Return the places of expired rows, of a slice or anywhere in a heap, at most ``limit``."""
     args = Args()
+    return Statement(places_of(target, part, args, limit=limit), tuple(args))
+
+
+def places_of(target: Target, part: Slice | NotedTids | None, args: Args, *, limit: int) -> str:
+    """Return a query for the places of expired rows, at most ``limit``."""
     condition = part.narrow(target, args) if part else _anywhere(target, args)
     return _places(target, condition, args, limit)
 
@@ -315,14 +340,13 @@ def _anywhere(target: Target, args: Args) -> str:
 def places_unjudged(target: Target, part: TidRange | Tids, *, limit: int) -> Statement:
     """Return the places of all rows of a slice, expired or not: nothing of theirs is read."""
     args = Args()
-    return _places(target, part.limits(target, args), args, limit)
+    return Statement(_places(target, part.limits(target, args), args, limit), tuple(args))
 
 
-def _places(target: Target, condition: str, args: Args, limit: int) -> Statement:
-    return Statement(
+def _places(target: Target, condition: str, args: Args, limit: int) -> str:
+    return (
         f"SELECT {target.table.reference}.ctid FROM {target.table.source} "
-        f"WHERE {condition} LIMIT {args.add(limit, 'bigint')}",
-        tuple(args),
+        f"WHERE {condition} LIMIT {args.add(limit, 'bigint')}"
     )
 
 

@@ -106,7 +106,8 @@ class RunContext:
     ) -> Deletion:
         """Return the work of deleting slices as this run does."""
         free = tuple((self.references.leave_out(target), part) for target, part in slices)
-        return Deletion(free, limit, skip_locked, self.archive.table)
+        never_waits = self.limits.skip_locked_from_start
+        return Deletion(free, limit, skip_locked, never_waits, self.archive.table)
 
     def refuse_row(self, table: Table, key: str, reason: str) -> None:
         """Count and tell of a row that is stepped over; the report names the first ones only."""

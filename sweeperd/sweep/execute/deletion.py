@@ -21,12 +21,15 @@ class Deletion:
         slices: What goes from where, in order.
         limit: Rows that the batch may delete.
         skip_locked: Leave out rows that others have locked, instead of waiting for them.
+        never_waits: Lock each row before, so that not even one that is locked meanwhile is waited
+            for.
         archive: The table that takes the rows; None for none.
     """
 
     slices: tuple[tuple[Target, Slice], ...]
     limit: int
     skip_locked: bool = False
+    never_waits: bool = False
     archive: ArchiveTable | None = None
 
     @property
@@ -37,7 +40,13 @@ class Deletion:
     @property
     def locking_statements(self) -> int:
         """Statements that may wait for a lock while others hold theirs."""
-        return sum(2 if target.two_steps else 1 for target, _ in self.slices)
+        twice = self.skip_locked and not self.never_waits
+        return sum(2 if target.two_steps or twice else 1 for target, _ in self.slices)
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether it may wait for the whole of lock_timeout."""
+        return not self.skip_locked
 
     async def do(self, connection: Connection, opening: str) -> int | None:
         """Send all in one message; return what its command tag tells, if that is the count."""
@@ -64,9 +73,16 @@ class Deletion:
                 self._noted(deletion, target, part),
                 sql.note_left(target, part, self.limit),
             ]
+        left = sql.note_left(target, part, self.limit)
+        if self.skip_locked and self.never_waits:
+            return [self._noted(sql.delete_free(target, part), target, part), left]
         if self.skip_locked:
-            deletion = sql.delete_free(target, part)
-            return [self._noted(deletion, target, part), sql.note_left(target, part, self.limit)]
+            return [
+                sql.note_marked(target, part),
+                sql.lock_marked(target),
+                self._noted(sql.delete_unmarked(target, part), target, part),
+                sql.note_marked_left(target, self.limit),
+            ]
         return [self._noted(sql.delete_plain(target, part), target, part)]
 
     def _noted(self, deletion: str, target: Target, part: Slice) -> str:

@@ -131,6 +131,10 @@ class _Trial:
     def locking_statements(self) -> int:
         return self.deletion.locking_statements
 
+    @property
+    def is_patient(self) -> bool:
+        return self.deletion.is_patient
+
     async def do(self, connection: Connection, opening: str) -> int | None:
         answer = await self.deletion.do(connection, opening)
         ((target, part),) = self.deletion.slices

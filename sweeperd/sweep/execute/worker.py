@@ -142,8 +142,9 @@ class Worker:
 
     def _pass(self, done: Deleted) -> None:
         """Move behind the slices of a batch that was committed."""
-        for piece, (_, skipped) in zip(self._pieces, done.by_slice, strict=True):
-            self._leftovers.note(piece, skipped)
+        places = done.left or (None,) * len(self._pieces)
+        for piece, (_, skipped), left in zip(self._pieces, done.by_slice, places, strict=True):
+            self._leftovers.note(piece, skipped, left)
         self._advance(self._pieces[-1])
 
     def _units(self) -> int:
