@@ -27,7 +27,7 @@ from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.survey.identity import Identity
 
-_MOST_NAMED: Final = 10  # in the report; the log names each
+_MOST_NAMED: Final = 10  # rows of a run, in report and log
 
 
 @dataclass(frozen=True)
@@ -106,15 +106,22 @@ class RunContext:
     ) -> Deletion:
         """Return the work of deleting slices as this run does."""
         free = tuple((self.references.leave_out(target), part) for target, part in slices)
-        never_waits = self.limits.skip_locked_from_start
-        return Deletion(free, limit, skip_locked, never_waits, self.archive.table)
+        return Deletion(
+            free,
+            limit,
+            skip_locked,
+            never_waits=self.limits.skip_locked_from_start,
+            is_patient=not self.waits.skip_locked,
+            archive=self.archive.table,
+        )
 
     def refuse_row(self, table: Table, key: str, reason: str) -> None:
-        """Count and tell of a row that is stepped over; the report names the first ones only."""
-        self.counters.row_refused()
-        if self.counters.refused_rows <= _MOST_NAMED:
+        """Count a row that is stepped over; the first ones are named."""
+        self.counters.rows_refused(1, reason)
+        if self.counters.named_rows < _MOST_NAMED:
+            self.counters.named_rows += 1
             self.report.warn(f"row {key} of {table.quoted} was stepped over: {reason}")
-        self.listener(RowSkipped(self.sweep.name, table.quoted, key, reason))
+            self.listener(RowSkipped(self.sweep.name, table.quoted, key, reason))
 
     def count(self, done: Deleted, lane: str) -> None:
         """Count a committed batch."""

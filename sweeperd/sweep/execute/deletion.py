@@ -23,6 +23,7 @@ class Deletion:
         skip_locked: Leave out rows that others have locked, instead of waiting for them.
         never_waits: Lock each row before, so that not even one that is locked meanwhile is waited
             for.
+        is_patient: Whether it may wait for the whole of lock_timeout.
         archive: The table that takes the rows; None for none.
     """
 
@@ -30,6 +31,7 @@ class Deletion:
     limit: int
     skip_locked: bool = False
     never_waits: bool = False
+    is_patient: bool = True
     archive: ArchiveTable | None = None
 
     @property
@@ -42,11 +44,6 @@ class Deletion:
         """Statements that may wait for a lock while others hold theirs."""
         twice = self.skip_locked and not self.never_waits
         return sum(2 if target.two_steps or twice else 1 for target, _ in self.slices)
-
-    @property
-    def is_patient(self) -> bool:
-        """Whether it may wait for the whole of lock_timeout."""
-        return not self.skip_locked
 
     async def do(self, connection: Connection, opening: str) -> int | None:
         """Send all in one message; return what its command tag tells, if that is the count."""

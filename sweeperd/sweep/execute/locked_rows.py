@@ -29,7 +29,7 @@ class _Left:
 
     Attributes:
         rows: How many rows.
-        places: Where they are; None where they are many or their table is not one heap.
+        places: Where they are; None where they are many, or not known.
     """
 
     rows: int
@@ -41,21 +41,31 @@ class _Left:
 
 
 class Leftovers:
-    """The slices of one lane that still hold locked rows; it is not drained without them."""
+    """The slices of one lane that still hold locked rows; it is not drained without them.
 
-    def __init__(self, run: RunContext, lane: str, session: Session, fence: int) -> None:
+    Args:
+        run: The run.
+        lane: The lane's name.
+        session: Its connection.
+        fence: Key of its advisory lock.
+        may_skip: Whether rows of it can be locked by place, for SKIP LOCKED.
+    """
+
+    def __init__(
+        self, run: RunContext, lane: str, session: Session, fence: int, *, may_skip: bool
+    ) -> None:
         self._run = run
         self._lane = lane
         self._session = session
         self._fence = fence
+        self._may_skip = may_skip
         self._left: dict[Piece, _Left] = {}
 
     def note(self, piece: Piece, rows: int, places: tuple[Tid, ...] | None = None) -> None:
         """Take how many rows of a slice others had locked, and where they are."""
         self._left.pop(piece, None)
         if rows:
-            one_heap = piece.target.table.only
-            self._left[piece] = _Left(rows, places if one_heap else None)
+            self._left[piece] = _Left(rows, places if self._may_skip else None)
         total = sum(left.rows for left in self._left.values())
         self._run.counters.rows_locked(self._lane, total)
 
@@ -91,7 +101,7 @@ class Leftovers:
 
     async def _retry(self, pieces: Sequence[Piece], rows: int) -> None:
         slices = [(piece.target, self._left[piece].part(piece)) for piece in pieces]
-        work = self._run.deletion(slices, rows, skip_locked=True)
+        work = self._run.deletion(slices, rows, skip_locked=self._may_skip)
         try:
             done = await delete_settled(self._run, self._session, self._fence, work)
         except _LET_BE:
@@ -101,7 +111,8 @@ class Leftovers:
                 raise
             return
         self._run.count(done, self._lane)
-        for piece, (_, skipped), left in zip(pieces, done.by_slice, done.left, strict=True):
+        places = done.left or (None,) * len(pieces)
+        for piece, (_, skipped), left in zip(pieces, done.by_slice, places, strict=True):
             self.note(piece, skipped, left)
         if done.cancelled:
             raise asyncio.CancelledError

@@ -64,7 +64,8 @@ async def conclude(
     await _count_kept(run, leaves, await session.get())
     if run.counters.refused_rows:
         report.fail(
-            f"{run.counters.refused_rows} rows were refused by the database and stepped over"
+            f"{run.counters.refused_rows} rows were refused by the database and stepped over; "
+            f"the last: {run.counters.last_refusal}"
         )
     elif left := await _suppressed(run, leaves, session, expected=expected):
         # a row that was locked first and then not deleted was taken for one that others have locked

@@ -51,9 +51,11 @@ class Worker:
         self._piece: Piece | None = None  # the slice at hand
         self._pieces: list[Piece] = []  # of the batch at hand
         self._alone = 0  # batches of one slice, while an error is looked for
+        self._slow_rows = 0  # timeouts of one row since a batch was committed
         self._finished = False
         self._fence = fence_key(run.server.database, run.table, run.sweep.name, lane.name)
-        self._leftovers = Leftovers(run, lane.name, session, self._fence)
+        may_skip = run.lockable and lane.has_places
+        self._leftovers = Leftovers(run, lane.name, session, self._fence, may_skip=may_skip)
         learned = run.memory.batch_sizes.get(lane.strategy, lane.first_size)
         target = min(run.sweep.batch_target.total_seconds(), run.limits.statement_seconds / 2)
         most = run.limits.statement_seconds
@@ -118,7 +120,7 @@ class Worker:
 
     def _commit(self, done: Deleted) -> None:
         """Advance and count after the answer to COMMIT, and only then."""
-        self._retries = 0
+        self._retries = self._slow_rows = 0
         self._alone = max(self._alone - 1, 0)
         self._backoff.reset()
         self._run.count(done, self._lane.name)
@@ -179,8 +181,10 @@ class Worker:
             self._alone = len(self._pieces) + 1  # the slice that is in the way shows itself
         elif isinstance(error, TooManyRowsError):
             self._too_many(rows)
-        elif classify(error) is Fault.TIMEOUT:
+        elif classify(error) is Fault.TIMEOUT and not self._is_one_slow_row():
             await self._smaller("a batch took longer than its time even with one row")
+        elif classify(error) is Fault.TIMEOUT:
+            await self._bisect(error, rows)
         else:
             await self._react_to_fault(error, classify(error), rows)
 
@@ -191,6 +195,13 @@ class Worker:
             return await self._run.references.learn(await self._session.get(), targets)
         except SERVER_ERRORS:
             return False  # the refused row is looked for, and what ails the server comes again
+
+    def _is_one_slow_row(self) -> bool:
+        """Whether a single row was too slow, and not only while the server was."""
+        if self._piece is None or self._size.pace.size > 1:
+            return False
+        self._slow_rows += 1
+        return self._slow_rows > 1
 
     def _too_many(self, rows: int) -> None:
         """Take smaller slices; one value of a table swept as a whole cannot be cut.
@@ -244,10 +255,8 @@ class Worker:
         if await self._table_is_locked():
             name = self._table.quoted
             await self._run.waits.throttle(f"table {name} is locked", self._backoff.next())
-        elif self._skipping or not self._run.lockable:
-            await self._bisect(error, rows)
         elif self._run.waits.skip_locked:
-            await self._smaller("rows are locked by others")
+            await self._bisect(error, rows)
         else:
             self._run.waits.skip_locked = True
 
@@ -282,11 +291,7 @@ class Worker:
         if piece is None:
             raise RunEndError("failed", describe(error)) from error
         if not self._lane.has_places:
-            if self._size.pace.size > 1:
-                self._size.pace.halve()
-                return
-            self._run.counters.slice_refused()
-            self._advance(piece)
+            self._step_over(piece, error)
             return
         bisection = Bisection(self._run, piece.target, self._session, self._fence)
         try:
@@ -299,6 +304,18 @@ class Worker:
             if locked is not None:
                 self._leftovers.note(piece, locked)
                 self._advance(piece)
+
+    def _step_over(self, piece: Piece, error: Exception) -> None:
+        """Step over the smallest slice there is, where no row can be told from another."""
+        if self._size.pace.size > 1:
+            self._size.pace.halve()
+            self._keep_size()
+            return
+        if classify(error) is Fault.LOCK:
+            self._leftovers.note(piece, 1)
+        else:
+            self._run.counters.rows_refused(1, describe(error))
+        self._advance(piece)
 
     async def _react_to_bisection(self, error: Exception) -> None:
         """React to what ended a bisection; the slice is tried again, but never from in here.
