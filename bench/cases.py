@@ -111,6 +111,16 @@ def _referenced(size: Size, share: float) -> str:
     )
 
 
+def tree(rows: int, parent: str) -> str:
+    """Return expired rows that refer to each other."""
+    return (
+        "CREATE TABLE t (id int PRIMARY KEY, parent int, expires_at timestamptz);;"
+        f"INSERT INTO t SELECT g, {parent}, now() - interval '1 day' "
+        f"FROM generate_series(1, {rows}) g;;"
+        "ALTER TABLE t ADD FOREIGN KEY (parent) REFERENCES t;; CREATE INDEX ON t (parent);;"
+    )
+
+
 def _one_value(size: Size) -> str:
     return (
         f"CREATE TABLE t AS SELECT g AS id, {ROW}, now() - interval '1 day' AS expires_at "

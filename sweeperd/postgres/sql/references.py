@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,7 +57,7 @@ CROSS JOIN LATERAL (
     LEFT JOIN pg_namespace coln ON coln.oid = col.collnamespace
 ) AS pairs
 WHERE k.contype = 'f' AND k.confrelid = $1::bigint::oid
-  AND k.confdeltype = ANY ($2::text[]::"char"[])
+  AND k.confdeltype IN ('a', 'r')
   AND NOT coalesce((to_jsonb(k) ->> 'conperiod')::bool, false)
   AND coalesce((to_jsonb(k) ->> 'conenforced')::bool, true)
   AND NOT EXISTS (SELECT FROM pg_constraint above
@@ -66,7 +67,6 @@ WHERE k.contype = 'f' AND k.confrelid = $1::bigint::oid
          AND t.tgenabled IN ('O', 'A') AND (t.tgtype & 8) = 8))
 ORDER BY n.nspname, c.relname, k.conname
 """
-REFUSING: Final = ("a", "r")
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,14 @@ class ForeignKey:
 
     def match(self, row: str, child: str) -> str:
         """Return the condition that a child's row refers to a row; both are names in FROM."""
+        return self.match_values([f"{row}.{quote(pair.column)}" for pair in self.columns], child)
+
+    def match_values(self, values: Sequence[str], child: str) -> str:
+        """Return the condition that a child's row refers to a row with these values."""
         return " AND ".join(
-            f"{row}.{quote(pair.column)}{pair.cast} {pair.operator} "
+            f"{value}{pair.cast} {pair.operator} "
             f"{child}.{quote(pair.child_column)}{pair.child_cast}"
-            for pair in self.columns
+            for value, pair in zip(values, self.columns, strict=True)
         )
 
     def exists(self, row: str) -> str:

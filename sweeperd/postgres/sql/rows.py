@@ -80,6 +80,10 @@ class Table:
         """The name that columns of this table are qualified by."""
         return quote(self.alias or self.name)
 
+    def column(self, name: str) -> str:
+        """Return a column, qualified."""
+        return f"{self.reference}.{quote(name)}"
+
 
 @dataclass(frozen=True)
 class Target:

@@ -13,7 +13,7 @@ from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.rows import KeyRange, Slice, Target, Tid, Tids, Versions
 from sweeperd.postgres.sqlstate import Fault, classify, describe, is_referenced
 from sweeperd.postgres.transaction import fetch, fetchval, reading_rows
-from sweeperd.sweep.execute.batch import TooManyRowsError
+from sweeperd.sweep.execute.batch import Deleted, TooManyRowsError
 from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.settle import delete_settled
@@ -44,7 +44,20 @@ class Bisection:
         self._frame = table_frame(run.sweep, search_path=run.limits.frame.search_path)
 
     async def delete(self, part: Slice, lane: str, limit: int) -> int | None:
-        """Delete what can go of a slice, at most ``limit`` rows.
+        """Delete what can go of a slice, at most ``limit`` rows; see `delete_places`."""
+        places = await self.places(self._target, part)
+        return await self.delete_places(places, lane, limit, len(places))
+
+    async def delete_places(
+        self, places: list[Tid], lane: str, limit: int, at_once: int
+    ) -> int | None:
+        """Delete what can go of some rows, in their order.
+
+        Args:
+            places: The rows.
+            lane: The lane's name.
+            limit: Rows that may be deleted.
+            at_once: Rows of the first batch; one that goes well doubles it.
 
         Returns:
             How many rows others had locked; None when ``limit`` ended it early.
@@ -52,27 +65,34 @@ class Bisection:
         Raises:
             RunEndError: The run must end.
         """
-        places = await self._places(part)
         counters = self._run.counters
         before = self._run.report.deleted_count
         locked = 0
         todo: list[list[Tid]] = [places] if places else []
-        # Each turn takes one list away, or halves it: twice the rows minus the lists falls.
+        # Each turn takes one list away, or cuts it: twice the rows minus the lists falls.
         while todo:
-            self._run.turns.turn(lane, part)
+            self._run.turns.turn(lane, places[0])
             tids = todo.pop()
+            least = self._least(len(places))
+            at_once = max(at_once, least)
+            if len(tids) > at_once:
+                todo += [tids[at_once:], tids[:at_once]]
+                continue
             await self._run.waits.gate()
             allowed = limit - (self._run.report.deleted_count - before)
             if allowed < 1:
                 return None
             fault = await self._try(tids, lane) if len(tids) <= allowed else _TOO_MANY
-            if fault is None:
-                continue
-            if is_referenced(fault) and await self._learn_references():
+            if isinstance(fault, Deleted):
+                locked += fault.skipped
+                at_once = min(at_once * 2, max(limit, 1))
+            elif is_referenced(fault) and await self._learn_references():
                 todo.append(tids)
-            elif len(tids) > (1 if fault is _TOO_MANY else self._least(len(places))):
-                middle = len(tids) // 2
+            elif len(tids) > (1 if fault is _TOO_MANY else least):
+                middle = at_once = len(tids) // 2
                 todo += [tids[middle:], tids[:middle]]
+            elif is_referenced(fault) and self._run.references.to_itself(self._target.table):
+                counters.refused_in_a_row += len(tids)  # a row below stays; counted at the end
             elif classify(fault) is Fault.LOCK:
                 locked += len(tids)
                 counters.refused_in_a_row += len(tids)
@@ -94,13 +114,13 @@ class Bisection:
         connection = await self._session.get()
         return await self._run.references.learn(connection, [self._target])
 
-    async def _places(self, part: Slice) -> list[Tid]:
-        """Return the places of the rows that may be deleted.
+    async def places(self, target: Target, part: Slice) -> list[Tid]:
+        """Return the places of the rows of a slice that may be deleted.
 
         The operator's ``where`` and ``condition`` may be what raises: the first is left out, and
         where the second raises, too, all rows of the slice are returned.
         """
-        bare = replace(self._target, where=None)
+        bare = replace(target, where=None)
         try:
             return await self._read_places(sql.places(bare, part, limit=_MOST_PLACES))
         except asyncpg.PostgresError as error:
@@ -114,7 +134,7 @@ class Bisection:
         async with reading_rows(connection, self._frame):
             return [row[0] for row in await fetch(connection, statement)]
 
-    async def _try(self, tids: list[Tid], lane: str) -> Exception | None:
+    async def _try(self, tids: list[Tid], lane: str) -> Deleted | Exception:
         """Delete rows as one batch; return the error when one of them is in the way."""
         run = self._run
         work = run.deletion(
@@ -133,7 +153,7 @@ class Bisection:
         run.count(done, lane)
         if done.cancelled:
             raise asyncio.CancelledError
-        return None
+        return done
 
     async def _refused(self, tids: list[Tid], error: Exception) -> None:
         """Step over rows; one that is in the way by itself is named."""

@@ -46,9 +46,16 @@ class References:
         self._keys: dict[Table, tuple[ForeignKey, ...]] = {}
         self._itself: dict[Table, tuple[ForeignKey, ...]] = {}
 
-    def leave_out(self, target: Target) -> Target:
-        """Return the target without the rows that are known to be kept."""
+    def leave_out(self, target: Target, *, parents: bool = False) -> Target:
+        """Return the target without the rows that are known to be kept.
+
+        Args:
+            target: What goes from where.
+            parents: Without those that rows of the same table refer to, either.
+        """
         keys = self._keys.get(target.table, ())
+        if parents:
+            keys += self.to_itself(target.table)
         return replace(target, kept_by=keys) if keys else target
 
     def to_itself(self, table: Table) -> tuple[ForeignKey, ...]:
@@ -85,9 +92,7 @@ class References:
     async def _read(self, connection: Connection, table: Table) -> list[ForeignKey]:
         oid = self._oids[table.schema, table.name]
         async with reading(connection):
-            rows = await connection.fetch(
-                sql_references.REFERENCES, oid, list(sql_references.REFUSING)
-            )
+            rows = await connection.fetch(sql_references.REFERENCES, oid)
         return [_key(row) for row in rows]
 
     async def _readable(
@@ -115,7 +120,8 @@ class References:
         """
         deadline = asyncio.get_running_loop().time() + _MOST_SECONDS
         kept = 0
-        for target in map(self.leave_out, targets):
+        for each in targets:
+            target = self.leave_out(each, parents=True)
             if not target.kept_by:
                 continue
             left = deadline - asyncio.get_running_loop().time()

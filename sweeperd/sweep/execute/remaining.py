@@ -152,7 +152,7 @@ class _Look:
 
     def __init__(self, run: RunContext, leaf: Leaf, session: Session, deadline: float) -> None:
         self._run = run
-        self._target = run.references.leave_out(leaf.target)
+        self._target = run.references.leave_out(leaf.target, parents=True)
         self._one_heap = leaf.one_heap
         self._session = session
         self._deadline = deadline

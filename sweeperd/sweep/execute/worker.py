@@ -17,6 +17,7 @@ from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.locked_rows import Leftovers
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.settle import delete_settled, run_settled
+from sweeperd.sweep.execute.trees import Trees
 from sweeperd.sweep.lanes.lane import Lane, Piece, SwitchError
 from sweeperd.sweep.outcome.report import RunEndError
 from sweeperd.sweep.plan.recheck import SecondLook
@@ -83,6 +84,9 @@ class Worker:
             if not self._pieces:
                 self._finished = True
                 return
+            if self._refers_to_itself(self._pieces[0]):
+                await self._delete_trees(self._pieces[0], rows)
+                return
             slices = [(piece.target, piece.part) for piece in self._pieces]
             work = self._run.deletion(slices, rows, skip_locked=self._skipping)
             done = await delete_settled(self._run, self._session, self._fence, work)
@@ -108,11 +112,31 @@ class Worker:
             pieces.append(piece)
             self._piece, size = piece, size - piece.units
             alone = piece.last or self._alone or piece.target.two_steps
-            if alone or size < self._lane.least_joined or len(pieces) == _MOST_JOINED:
+            if (
+                alone
+                or self._refers_to_itself(piece)
+                or size < self._lane.least_joined
+                or len(pieces) == _MOST_JOINED
+            ):
                 break
             self._run.turns.moved(self._lane.name, position, piece.end)
             position = piece.end
         return pieces
+
+    def _refers_to_itself(self, piece: Piece) -> bool:
+        """Whether rows go with those below them; places are needed for that."""
+        return self._lane.has_places and bool(self._run.references.to_itself(piece.target.table))
+
+    async def _delete_trees(self, piece: Piece, rows: int) -> None:
+        """Delete a slice and all that lies below its rows, in batches of their own."""
+        clock = self._run.waits.clock
+        begun = clock.elapsed()
+        trees = Trees(self._run, piece.target, self._session, self._fence)
+        locked = await trees.delete(piece.part, self._lane.name, rows)
+        if locked is not None:
+            self._size.pace.record(piece.units, clock.elapsed() - begun)
+            self._leftovers.note(piece, locked)
+            self._advance(piece)
 
     @property
     def _skipping(self) -> bool:

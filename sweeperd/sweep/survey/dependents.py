@@ -118,6 +118,12 @@ def _key(found: Survey, row: asyncpg.Record) -> Iterator[Finding]:
         yield Finding("warning", f"{key} cascades: {_share(row)} go with each deleted row")
     elif row["on_delete"] in {"n", "d"}:
         yield Finding("warning", f"{key} updates {_share(row)} with each deleted row")
+    elif row["refers_to_itself"]:
+        yield Finding(
+            "warning",
+            f"{key} refers to the table itself: a row goes with all rows below it, or is counted "
+            "as kept_referenced where one of these is not expired",
+        )
     else:
         late = "; it is checked at COMMIT, which costs the batch" if row["deferred"] else ""
         yield Finding(
