@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sweeperd.log.run_events import RowSkipped
 from sweeperd.sweep.execute import trees
-from sweeperd.sweep.execute.trees import leaves_first
+from sweeperd.sweep.execute.trees import Edge, leaves_first
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 
@@ -38,7 +38,7 @@ def going(parents: dict[int, int | None], staying: set[int]) -> set[int]:
 def test_each_row_comes_behind_those_below_it(above: list[set[int]], staying: set[int]) -> None:
     """Row n refers to rows before it."""
     parents = {n: {up for up in ups if up < n} for n, ups in enumerate(above)}
-    edges = [((0, n), None, n not in staying) for n in parents]
+    edges: list[Edge] = [((0, n), None, n not in staying) for n in parents]
     edges += [((0, n), (0, up), n not in staying) for n in parents for up in parents[n]]
 
     order = [number for _, number in leaves_first(edges)]

@@ -40,14 +40,14 @@ def leaves_first(edges: Iterable[Edge]) -> list[Tid]:
         above = parents[todo.pop()] - staying
         staying |= above
         todo += above
-    going = [place for place in parents if place not in staying]
-    below = Counter(parent for place in going for parent in parents[place])
+    going = {place: parents[place] - staying for place in parents if place not in staying}
+    below = Counter(parent for above in going.values() for parent in above)
     free = deque(place for place in going if not below[place])
     ordered: dict[Tid, None] = {}
     while free:  # each row is entered once
         place = free.popleft()
         ordered[place] = None
-        for parent in parents[place]:
+        for parent in going[place]:
             below[parent] -= 1
             if not below[parent]:
                 free.append(parent)
