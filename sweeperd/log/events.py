@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -68,7 +68,8 @@ class RunEnded(Event):
         strategy_reason: Why, or for how many leaves.
         deleted_count: Rows deleted and committed.
         skipped_count: Expired rows that were left.
-        kept_referenced: Of these, rows that foreign keys keep.
+        kept_referenced: How many of these only foreign keys keep.
+        remaining: How many by reason, after a whole pass that left some.
         batches: Batches committed.
         duration_seconds: Wall duration.
         end_reason: Why it ended so, as a sentence; None where the outcome says it all.
@@ -88,12 +89,13 @@ class RunEnded(Event):
     batches: int
     duration_seconds: float
     end_reason: str | None
-    kept_referenced: int = 0
     strategy_reason: str | None = None
     expired_count: int | None = None
     partitions: Sequence[str] | None = None
     warnings: Sequence[str] | None = None
     error: str | None = None
+    kept_referenced: int = 0
+    remaining: Mapping[str, int] | None = None
 
     def work(self) -> str:
         """Return what the run did, as a part of its sentence."""
@@ -107,11 +109,8 @@ class RunEnded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepRan(RunEnded):
-    """A run ended by itself, or was ended in order."""
-
+class _Ran(RunEnded):
     name = "sweep_ran"
-    level = "info"
 
     def sentence(self) -> str:
         if self.expired_count is not None:
@@ -120,6 +119,20 @@ class SweepRan(RunEnded):
         if self.cutoff_time:
             text += f", cutoff {self.cutoff_time}"
         return f"{text} ({self.end_reason})" if self.end_reason else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRan(_Ran):
+    """A run ended by itself, or was ended in order."""
+
+    level = "info"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepIncomplete(_Ran):
+    """A whole pass is over and left rows or leaves that somebody can mend."""
+
+    level = "warning"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,6 +96,27 @@ class SweepWarning(Event):
 
 
 @dataclass(frozen=True)
+class LeafSetAside(Event):
+    """A leaf cannot be swept in this run; the others go on.
+
+    Attributes:
+        sweep: The sweep's name.
+        leaf: The leaf, qualified.
+        reason: Why.
+    """
+
+    name = "leaf_set_aside"
+    level = "warning"
+
+    sweep: str
+    leaf: str
+    reason: str
+
+    def sentence(self) -> str:
+        return f"Sweep {self.sweep} leaves {self.leaf} out of this run{because(self.reason)}"
+
+
+@dataclass(frozen=True)
 class StrategyChanged(Event):
     """What was read contradicts the choice of the strategy.
 

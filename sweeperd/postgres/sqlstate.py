@@ -80,7 +80,7 @@ def _is_raised_inside(error: asyncpg.PostgresError) -> bool:
     if routine == _RAISE:
         return True
     met = routine in _INTERRUPTS or error.sqlstate in _LOCK_STATES
-    return not met and _function(error) is not None
+    return not met and raised_in(error) is not None
 
 
 def _by_state(state: str) -> Fault:
@@ -119,7 +119,7 @@ def describe(error: BaseException) -> str:
             text = bounded(more or "")
             if text and "\n" not in text:
                 words = f"{words}: {text}"
-        if function := _function(error):
+        if function := raised_in(error):
             words = f"{words}, in {function}"
         if error.server_source_function == _ROW_SECURITY_ROUTINE:
             words = f"{words}; {ROW_SECURITY_CURE}"
@@ -127,7 +127,7 @@ def describe(error: BaseException) -> str:
     return words
 
 
-def _function(error: asyncpg.PostgresError) -> str | None:
+def raised_in(error: asyncpg.PostgresError) -> str | None:
     """Return the function that an error was raised in, such as a trigger's; None if in none."""
     context = bounded(getattr(error, "context", None) or "")
     return next((line.strip() for line in context.splitlines() if " function " in line), None)

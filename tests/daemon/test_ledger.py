@@ -39,17 +39,17 @@ async def test_changes_during_a_write_become_one_more(tmp_path: Path) -> None:
     store = Stalling(tmp_path)
     ledger = Ledger(store)
     writing = asyncio.create_task(ledger.write_behind())
-    memory = SweepMemory(cursors={"1:index": 0})
+    memory = SweepMemory(batch_sizes={"heap": 0})
     ledger.note("a", SweepRecord(memory=memory))
     await store.begun.wait()
     for cursor in range(1, 100):
-        memory.keep_cursor("1:index", cursor)
+        memory.batch_sizes["heap"] = cursor
         ledger.touch()
     for expected in (0, 99):
         store.let_go.release()
         await store.written.wait()
         store.written.clear()
-        assert read_records(tmp_path).records["a"].memory.cursors == {"1:index": expected}
+        assert read_records(tmp_path).records["a"].memory.batch_sizes == {"heap": expected}
     assert store.writes == 2
 
     writing.cancel()

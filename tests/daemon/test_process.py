@@ -114,14 +114,14 @@ async def test_kill_9_in_a_run_costs_one_batch_at_most(
         while not await database.fetchval("SELECT count(*) > 300 FROM gone"):
             assert daemon.process.returncode is None
         await daemon.end(signal.SIGKILL)
-        cursor = next(iter(daemon.saved()["s"]["memory"]["cursors"].values()))
+        leaf = next(iter(daemon.saved()["s"]["memory"]["leaves"].values()))
         left = await database.fetchval(
             "SELECT count(*) FROM t "
             "WHERE id > 0 AND ctid < format('(%s,%s)', $1::int, $2::int)::tid",
-            cursor["block"],
-            cursor["offset"],
+            leaf["stretches"][0]["end_block"],
+            leaf["stretches"][0]["end_offset"],
         )
-        assert left == 0, "the saved cursor lies behind what was committed"
+        assert left == 0, "the saved position lies behind what was committed"
         await daemon.start()
         ran = await daemon.event("sweep_ran")
         assert await daemon.end() == 0

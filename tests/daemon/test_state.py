@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,8 @@ from sweeperd.daemon.state.store import (
     read_records,
 )
 from sweeperd.sweep.outcome.facts import Facts
-from sweeperd.sweep.outcome.memory import BlockCursor, ChainCursor, SweepMemory
+from sweeperd.sweep.outcome.memory import SweepMemory
+from sweeperd.sweep.outcome.progress import LeafProgress, PassHeader, Stretch
 from sweeperd.sweep.outcome.usual_load import Day, UsualLoad
 
 if TYPE_CHECKING:
@@ -33,13 +35,14 @@ if TYPE_CHECKING:
 MEMORY = SweepMemory(
     facts=Facts("print", 7, 1.5, "boot-1", 12, None, 3, 16384, 800, 799),
     usual_load=UsualLoad(5, 3, 0.25, 7, (Day(1, 0.5, 2), Day(2))),
-    cursors={
-        "1:index": "é",
-        "2:index": 1.5,
-        "3:index": -7,
-        "1:heap:0/1": BlockCursor(4, 0, 2),
-        "leaves:heap:0/1": ChainCursor("1:heap:0/1", BlockCursor(1, 2), "abc"),
-        "leaves:heap:1/2": ChainCursor("1:heap:0/1", None, "abc"),
+    pass_header=PassHeader("print", 7, "2"),
+    leaves={
+        "1": LeafProgress("at a position", None, "a", "c", "9", "index", "é"),
+        "2": LeafProgress(
+            "at a position", None, "a", "c", "9", "heap", None, 9, (Stretch(0, 0, 4, 2),)
+        ),
+        "3": LeafProgress("set aside", "it is locked", left_rows=True),
+        "4": LeafProgress("done", strategy="index", value=1.5),
     },
     batch_sizes={"heap": 291},
     deleted_since_vacuum={'"public"."t"': 5},
@@ -109,7 +112,7 @@ def test_a_damaged_file_is_kept_aside_and_the_daemon_goes_on(
         '{"memory": {"guard": 7}}',
         '{"memory": {"guard": {"fingerprint": "x"}}}',
         '{"memory": {"gone": []}}',
-        '{"memory": {"lanes": {"1:heap:0/1": ["x", {}]}}}',
+        '{"memory": {"lanes": []}}',
         '{"memory": {"sizes": {"heap": "a"}}}',
         '{"memory": {"drained": {"drained_at": "x"}}}',
         '{"memory": {"drained": {"drained_at": 1, "rates": ["x"]}}}',
@@ -154,7 +157,7 @@ def test_a_memory_in_which_anything_is_missing_or_of_another_kind_is_damaged(
     else:
         inner[path[-1]] = {"x": [True]}
 
-    is_named = path[0] in {"cursors", "batch_sizes", "deleted_since_vacuum"} and len(path) == 2
+    is_named = path[0] in {"leaves", "batch_sizes", "deleted_since_vacuum"} and len(path) == 2
     expected = set() if is_named and change == "missing" else {"a"}
     assert set(stored(tmp_path, memory).damaged) == expected
 
@@ -193,16 +196,23 @@ def test_a_memory_of_the_former_version_is_migrated(tmp_path: Path) -> None:
     assert record.memory == SweepMemory(
         facts=Facts("print", 7, 1.5, "boot-1", 12, None, 3, 16384),
         usual_load=UsualLoad(5, 3, 0.25, 7, (Day(1, 0.5, 2),)),
-        cursors={
-            "1:index": "é",
-            "1:heap:0/1": BlockCursor(4, 0),
-            "1:heap:1/2": BlockCursor(4, 1, 2),
-            "leaves:heap:0/1": ChainCursor("1:heap:0/1", BlockCursor(1, 2), "abc"),
-            "leaves:heap:1/2": ChainCursor("1:heap:0/1", None, "abc"),
-        },
         batch_sizes={"heap": 291},
         deleted_since_vacuum={'"public"."t"': 5},
     )
+
+
+@pytest.mark.parametrize("cursors", [{}, {"1:heap 5:0/1": {"block": 4, "offset": 0}}])
+def test_cursors_of_a_former_version_are_forgotten_and_the_guards_facts_are_kept(
+    tmp_path: Path, cursors: dict[str, object]
+) -> None:
+    memory = json.loads(json.dumps(memory_to_json(MEMORY))) | {"version": 2, "cursors": cursors}
+    del memory["pass_header"], memory["leaves"]
+
+    record = stored(tmp_path, memory).records["a"]
+
+    assert record.memory == replace(MEMORY, pass_header=None, leaves={})
+    del memory["cursors"]
+    assert set(stored(tmp_path, memory).damaged) == {"a"}
 
 
 def test_a_memory_that_lost_its_version_is_not_taken_for_a_former_one(tmp_path: Path) -> None:
@@ -216,18 +226,16 @@ def test_a_memory_that_lost_its_version_is_not_taken_for_a_former_one(tmp_path: 
 def test_a_run_has_a_memory_of_its_own() -> None:
     before = MEMORY.copy()
     mine = before.copy()
-    mine.keep_cursor("1:index", 7)
-    mine.keep_cursor("2:index", None)
+    mine.leaves["1"] = LeafProgress()
     mine.add_deleted({'"public"."t"': 3, '"public"."u"': 1})
     mine.batch_sizes["heap"] = 1
 
     assert before == MEMORY
-    assert mine.cursors["1:index"] == 7
-    assert "2:index" not in mine.cursors
+    assert mine.leaves["1"] == LeafProgress()
     assert mine.deleted_since_vacuum == {'"public"."t"': 8, '"public"."u"': 1}
 
 
-@pytest.mark.parametrize("version", [0, 1, 3, True, None, "2"])
+@pytest.mark.parametrize("version", [0, 1, 2, 4, True, None, "3"])
 def test_a_memory_of_no_version_that_is_known_is_damaged(tmp_path: Path, version: object) -> None:
     assert set(stored(tmp_path, memory_to_json(MEMORY) | {"version": version}).damaged) == {"a"}
 

@@ -54,7 +54,8 @@ async def test_an_error_raised_inside_a_trigger_is_a_rows_whatever_its_sqlstate(
     assert len(heard.of(RowSkipped)) == 10
     first = next(event for event in heard.of(RowSkipped) if event.key == "id=100")
     assert "no 100: ask the owner, in PL/pgSQL function no()" in first.reason
-    assert "permission denied for table log, in PL/pgSQL function no()" in str(report.error)
+    assert report.outcome == "incomplete"
+    assert "refused by the database: raised in PL/pgSQL function no()" in str(report.end_reason)
 
 
 @pytest.mark.parametrize("strategy", ["heap", "index"])
@@ -82,7 +83,7 @@ async def test_when_the_time_for_the_search_is_over_parts_of_slices_are_stepped_
 
     rows = await left(database)
     assert 90 in rows
-    assert 1 < len(rows) < 60
+    assert len(rows) < 60
     assert report.skipped_count == len(rows), report
     assert heard.of(RowSkipped) == []
 
@@ -98,7 +99,7 @@ async def test_locked_children_of_a_cascade_do_not_stop_the_others(database: Tes
     await transaction.rollback()
 
     assert len(await left(database)) <= 340, report
-    assert (report.outcome, report.skipped_count) == ("throttled", len(await left(database)))
+    assert (report.outcome, report.skipped_count) == ("incomplete", len(await left(database)))
 
 
 async def test_a_row_that_alone_takes_too_long_is_named_and_the_others_go(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sweeperd.log.event import counted
 from tests.conftest import TestDatabase
 from tests.sweep.engine import sweep
 from tests.sweep.test_leaf_checks import EXPIRED, LEVELS, LIVE, PLAIN, counts, sweeper
@@ -36,12 +37,12 @@ async def test_a_trigger_that_suppresses_deletes_is_named(
 
     report = await sweep(database.dsn_for(role))
 
-    assert report.outcome == "failed", report
-    assert "BEFORE DELETE trigger keeper suppresses" in str(report.error)
+    assert report.outcome == "incomplete", report
+    assert "BEFORE DELETE trigger keeper suppresses" in str(report.end_reason)
     assert report.deleted_count == EXPIRED - left
     assert (await counts(database)) == (left, LIVE)
     if table == PLAIN:
-        assert f"{left} expired rows of public.t are left" in str(report.error)
+        assert f"public.t: {counted(left, 'row')} left, without an error" in str(report.end_reason)
     assert report.skipped_count == left
 
 
@@ -51,8 +52,8 @@ async def test_every_partition_with_suppressed_rows_is_counted(database: TestDat
 
     report = await sweep(database.dsn_for(role))
 
-    assert "of public.t1 are left" in str(report.error)
-    assert "of public.t21 are left" in str(report.error)
+    assert "public.t1: " in str(report.end_reason)
+    assert "public.t21: " in str(report.end_reason)
 
 
 @pytest.mark.parametrize("body", ["RETURN OLD;", "OLD.parent := 3; RETURN OLD;"])
@@ -106,8 +107,8 @@ async def test_rows_that_policies_show_but_do_not_let_delete_are_counted(
 
     report = await sweep(database.dsn_for(role), row_security="obey", strategy=strategy)
 
-    assert report.outcome == "failed", report
-    assert "none lets it delete them" in str(report.error)
+    assert report.outcome == "incomplete", report
+    assert "none lets it delete them" in str(report.end_reason)
     assert (report.deleted_count, report.skipped_count) == (EXPIRED // 2, EXPIRED // 2)
     assert await counts(database) == (EXPIRED // 2, LIVE)
 
@@ -121,8 +122,8 @@ async def test_no_policy_for_delete_at_the_parent_is_told(database: TestDatabase
 
     report = await sweep(database.dsn_for(role), row_security="obey")
 
-    assert report.outcome == "failed", report
-    assert "none lets it delete them" in str(report.error)
+    assert report.outcome == "incomplete", report
+    assert "none lets it delete them" in str(report.end_reason)
 
 
 async def test_suppressed_rows_are_told_with_an_archive(
@@ -136,9 +137,9 @@ async def test_suppressed_rows_are_told_with_an_archive(
     await database.execute(f"GRANT SELECT, INSERT ON old TO {role}")
 
     report = await sweep(database.dsn_for(role), archive_to="public.old")
-    assert (report.outcome, report.deleted_count, report.skipped_count) == ("failed", 31, 9)
+    assert (report.outcome, report.deleted_count, report.skipped_count) == ("incomplete", 31, 9)
     report = await sweep(database.dsn_for(role), archive_to="file:old", archives=tmp_path)
-    assert (report.outcome, report.deleted_count, report.skipped_count) == ("failed", 0, 9)
+    assert (report.outcome, report.deleted_count, report.skipped_count) == ("incomplete", 0, 9)
     assert await database.fetchval("SELECT count(*) FROM old") == 31
 
 
@@ -155,8 +156,8 @@ async def test_suppressed_rows_are_not_taken_for_locked_ones(
 
     report = await sweep(database.dsn_for(role), where=where)
 
-    assert report.outcome == "failed", report
-    assert "keeper suppresses" in str(report.error)
+    assert report.outcome == "incomplete", report
+    assert "keeper suppresses" in str(report.end_reason)
     assert report.skipped_count == EXPIRED
 
 
@@ -175,7 +176,7 @@ async def test_locked_rows_are_not_taken_for_suppressed_ones(
 
     report = await sweep(database.dsn_for(role), where=where)
 
-    assert (report.outcome, report.deleted_count) == ("throttled", 0), report
+    assert (report.outcome, report.deleted_count) == ("incomplete", 0), report
     assert "locked by other transactions" in str(report.end_reason)
     assert report.skipped_count == EXPIRED
     await transaction.rollback()

@@ -354,6 +354,43 @@ def _places(target: Target, condition: str, args: Args, limit: int) -> str:
     )
 
 
+def count_free(target: Target, *, limit: int) -> Statement:
+    """Count expired rows that nobody has locked, at most ``limit``; they are locked meanwhile."""
+    args = Args()
+    return Statement(
+        f"SELECT pg_catalog.count(*) FROM ({_free(target, args, limit)}) AS free", tuple(args)
+    )
+
+
+def free_places(target: Target, *, limit: int) -> Statement:
+    """Return the places of expired rows that nobody has locked, at most ``limit``."""
+    args = Args()
+    return Statement(_free(target, args, limit), tuple(args))
+
+
+def _free(target: Target, args: Args, limit: int) -> str:
+    reference = target.table.reference
+    return (
+        f"SELECT {reference}.ctid FROM {target.table.source} WHERE {target.condition(args)} "
+        f"LIMIT {args.add(limit, 'bigint')} FOR UPDATE OF {reference} SKIP LOCKED"
+    )
+
+
+def count_unreadable(target: Target, *, limit: int, percent: float = _WHOLE) -> Statement | None:
+    """Count text that is in no form of a time in UTC, at most ``limit``; None for other types."""
+    if isinstance(target.expired, Condition) or target.expired.text is None:
+        return None
+    args = Args()
+    unreadable = target.expired.unreadable(target.table.reference)
+    where = f" AND ({target.where}\n)" if target.where else ""
+    return Statement(
+        "SELECT pg_catalog.count(*) FROM (SELECT 1 "
+        f"FROM {thinned(target.table, percent, args)} WHERE {unreadable}{where} "
+        f"LIMIT {args.add(limit, 'bigint')}) AS bounded",
+        tuple(args),
+    )
+
+
 def estimate(target: Target) -> Statement:
     """Ask the planner how many rows are expired; nothing is read."""
     args = Args()

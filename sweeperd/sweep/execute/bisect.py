@@ -162,7 +162,7 @@ class Bisection:
             most = run.limits.statement_seconds * 1000
             words = f"its delete takes longer than {most:.0f} ms (max_statement): {words}"
         if len(tids) > 1:
-            run.counters.rows_refused(len(tids), words)
+            run.rows_refused(self._target.table, len(tids), words)
             return
         key = await self._key_of(tids[0])
         if key is not None:  # else the application moved or deleted it meanwhile

@@ -9,7 +9,7 @@ from typing import Final
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.log.event import Listener
-from sweeperd.log.run_events import BatchCommitted, RowSkipped
+from sweeperd.log.run_events import BatchCommitted, LeafSetAside, RowSkipped
 from sweeperd.postgres.catalog import Server
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql.rows import Slice, Table, Target
@@ -24,10 +24,11 @@ from sweeperd.sweep.execute.turns import Turns
 from sweeperd.sweep.execute.waits import Waits
 from sweeperd.sweep.guards.gate import Gate
 from sweeperd.sweep.outcome.memory import SweepMemory
-from sweeperd.sweep.outcome.report import Report
+from sweeperd.sweep.outcome.report import LeafSetAsideError, Report
+from sweeperd.sweep.outcome.sweep_pass import SweepPass
 from sweeperd.sweep.survey.identity import Identity
 
-_MOST_NAMED: Final = 10  # rows of a run, in report and log
+_MOST_NAMED: Final = 10  # rows, in the log and in the report
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class RunContext:
         lockable: Whether this role may lock rows, for SKIP LOCKED.
         limits: What bounds a batch in time.
         identity: Proves in each batch that the tables are those surveyed.
+        sweep_pass: How far all leaves have come, over runs.
         archive: Where rows go first.
         listener: Hears what happens.
         report: Fills as the run goes.
@@ -61,6 +63,7 @@ class RunContext:
     lockable: bool
     limits: BatchLimits
     identity: Identity
+    sweep_pass: SweepPass
     listener: Listener
     report: Report
     counters: Counters
@@ -117,11 +120,37 @@ class RunContext:
 
     def refuse_row(self, table: Table, key: str, reason: str) -> None:
         """Count a row that is stepped over; the first ones are named."""
-        self.counters.rows_refused(1, reason)
+        self.rows_refused(table, 1, reason)
         if self.counters.named_rows < _MOST_NAMED:
             self.counters.named_rows += 1
             self.report.warn(f"row {key} of {table.quoted} was stepped over: {reason}")
             self.listener(RowSkipped(self.sweep.name, table.quoted, key, reason))
+
+    def rows_refused(self, table: Table, rows: int, reason: str) -> None:
+        """Count rows that are stepped over: refused ones, or what stands among such."""
+        leaf = self.leaf_of(table)
+        self.counters.rows_refused(leaf, rows, reason)
+        if leaf is not None:
+            self.sweep_pass.stepped_over(leaf)
+
+    def leaf_of(self, table: Table) -> str | None:
+        """Return the key in the pass of the leaf that a table is."""
+        relation = self.identity.relations.get((table.schema, table.name))
+        return str(relation.oid) if relation is not None else None
+
+    def set_aside(self, leaf: str, shown: str, end: LeafSetAsideError) -> None:
+        """Leave a leaf out for the rest of this run.
+
+        Args:
+            leaf: Its key in the pass.
+            shown: Its name.
+            end: Why.
+        """
+        self.waits.blocked = None
+        self.counters.set_aside.append(end)
+        self.sweep_pass.put_aside(leaf, end.reason)
+        self.report.warn(f"{shown} is set aside for this run: {end.reason}")
+        self.listener(LeafSetAside(self.sweep.name, shown, end.reason))
 
     def count(self, done: Deleted, lane: str) -> None:
         """Count a committed batch."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sweeperd.postgres.sql.rows import Table
-from sweeperd.sweep.outcome.report import Report
+from sweeperd.sweep.outcome.report import LeafSetAsideError, Report
 
 
 @dataclass
@@ -18,23 +18,23 @@ class Counters:
         refused_rows: Rows that the database refuses to delete, or that stand among such ones.
         refused_in_a_row: Rows in the way, refused or locked, since one was deleted.
         named_rows: Refused rows that log and report have named.
-        last_refusal: What the database said of the last one.
         halving_seconds: Time that the search for such rows took.
-        kept_referenced: Rows that foreign keys keep, as counted at the end of the pass.
         locked_rows: Rows that others have locked, by lane.
         deleted_since_vacuum: Rows deleted by table, of earlier runs, too, since anybody looked at
             what they left behind.
+        refused_by_leaf: Rows refused and the last reason, by the leaf's key in the pass.
+        set_aside: What set leaves aside in this run.
     """
 
     report: Report
     refused_rows: int = 0
     refused_in_a_row: int = 0
     named_rows: int = 0
-    last_refusal: str | None = None
     halving_seconds: float = 0.0
-    kept_referenced: int = 0
     locked_rows: dict[str, int] = field(default_factory=dict)
     deleted_since_vacuum: dict[Table, int] = field(default_factory=dict)
+    refused_by_leaf: dict[str, tuple[int, str]] = field(default_factory=dict)
+    set_aside: list[LeafSetAsideError] = field(default_factory=list)
 
     def batch_committed(self, rows: int) -> None:
         """Count a batch and its rows."""
@@ -50,16 +50,13 @@ class Counters:
         for table in tables:
             self.deleted_since_vacuum[table] = memory.deleted_since_vacuum[table.quoted]
 
-    def rows_refused(self, rows: int, reason: str) -> None:
+    def rows_refused(self, leaf: str | None, rows: int, reason: str) -> None:
         """Count rows that the database refuses to delete, or that stand among such ones."""
         self.refused_in_a_row += rows
         self.refused_rows += rows
-        self.last_refusal = reason
-        self._sum_skipped()
-
-    def rows_kept(self, rows: int) -> None:
-        """Take how many expired rows foreign keys keep; they are no trouble."""
-        self.kept_referenced = self.report.kept_referenced = rows
+        if leaf is not None:
+            known, _ = self.refused_by_leaf.get(leaf, (0, ""))
+            self.refused_by_leaf[leaf] = known + rows, reason
         self._sum_skipped()
 
     def rows_locked(self, lane: str, rows: int) -> None:
@@ -73,4 +70,4 @@ class Counters:
         return sum(self.locked_rows.values())
 
     def _sum_skipped(self) -> None:
-        self.report.skipped_count = self.refused_rows + self.locked + self.kept_referenced
+        self.report.skipped_count = self.refused_rows + self.locked

@@ -6,13 +6,12 @@ of the run's statements; the keys themselves still protect each row.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Final
 
 import asyncpg
 
+from sweeperd.postgres.catalog import quote_if_needed
 from sweeperd.postgres.sql import references as sql_references
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.references import ForeignKey, KeyColumn
@@ -27,9 +26,7 @@ from sweeperd.postgres.transaction import (
     reading_rows,
     savepoint,
 )
-
-_MOST_ROWS: Final = 10_000
-_MOST_SECONDS: Final = 1.0
+from sweeperd.sweep.outcome.remaining import MOST_ROWS
 
 
 class References:
@@ -112,29 +109,40 @@ class References:
                     readable.append(key)
         return tuple(readable)
 
-    async def count_kept(self, connection: Connection, targets: Iterable[Target]) -> int | None:
-        """Count the expired rows that the keys keep, at most 10,000 of each table, in 1 s.
+    def names(self, table: Table) -> str:
+        """Return the keys that may keep rows of a table, as one line; empty for none."""
+        keys = self._keys.get(table, ()) + self.to_itself(table)
+        return ", ".join(
+            f"foreign key {quote_if_needed(key.name)} of "
+            f"{quote_if_needed(key.schema)}.{quote_if_needed(key.table)}"
+            for key in keys
+        )
+
+    async def count_kept(
+        self, connection: Connection, target: Target, seconds: float
+    ) -> int | None:
+        """Count the expired rows that the known keys keep, at most 10,000.
+
+        Args:
+            connection: In no transaction.
+            target: What goes from where.
+            seconds: How long it may take.
 
         Returns:
-            How many, or None when that took too long.
+            How many, or None when that takes too long.
         """
-        deadline = asyncio.get_running_loop().time() + _MOST_SECONDS
-        kept = 0
-        for each in targets:
-            target = self.leave_out(each, parents=True)
-            if not target.kept_by:
-                continue
-            left = deadline - asyncio.get_running_loop().time()
-            frame = replace(self._frame, statement_timeout_ms=max(int(left * 1000), 1))
-            try:
-                async with reading_rows(connection, frame):
-                    statement = sql.count_referenced(target, limit=_MOST_ROWS)
-                    kept += await fetchval(connection, statement)
-            except asyncpg.PostgresError as error:
-                if classify(error) not in {Fault.TIMEOUT, Fault.LOCK, Fault.ROW}:
-                    raise
-                return None
-        return kept
+        target = self.leave_out(target, parents=True)
+        if not target.kept_by:
+            return 0
+        frame = replace(self._frame, statement_timeout_ms=max(int(seconds * 1000), 1))
+        try:
+            async with reading_rows(connection, frame):
+                statement = sql.count_referenced(target, limit=MOST_ROWS)
+                return int(await fetchval(connection, statement))
+        except asyncpg.PostgresError as error:
+            if classify(error) not in {Fault.TIMEOUT, Fault.LOCK, Fault.ROW}:
+                raise
+            return None
 
 
 def _key(row: asyncpg.Record) -> ForeignKey:

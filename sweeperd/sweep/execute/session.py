@@ -43,6 +43,7 @@ class Session:
         self._run: RunContext | None = None
         self._stack = AsyncExitStack()
         self._connection: Connection | None = None
+        self.lost_pids: set[int] = set()  # server processes that may not have noticed yet
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._database.slot())
@@ -100,6 +101,7 @@ class Session:
         """Close the connection; the next `get` makes a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            self.lost_pids.add(connection.get_server_pid())
             await close(connection)
 
     def join(self, run: RunContext) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from sweeperd.postgres.sql.rows import Table, lock_probe
+from sweeperd.postgres.sql.rows import Table, Tid, lock_probe
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify, describe, is_referenced
 from sweeperd.postgres.transaction import Connection, fence_key
 from sweeperd.sweep.execute.backoff import Backoff
@@ -14,12 +14,13 @@ from sweeperd.sweep.execute.batch import Deleted, DeletesNothing, LaneTakenError
 from sweeperd.sweep.execute.batch_size import BatchSize
 from sweeperd.sweep.execute.bisect import Bisection
 from sweeperd.sweep.execute.context import RunContext
+from sweeperd.sweep.execute.lock_holder import lock_holder
 from sweeperd.sweep.execute.locked_rows import Leftovers
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.settle import delete_settled, run_settled
 from sweeperd.sweep.execute.trees import Trees
 from sweeperd.sweep.lanes.lane import Lane, Piece, SwitchError
-from sweeperd.sweep.outcome.report import RunEndError
+from sweeperd.sweep.outcome.report import LeafSetAsideError, RunEndError
 from sweeperd.sweep.plan.recheck import SecondLook
 
 _RETRIES: Final = 5
@@ -74,7 +75,6 @@ class Worker:
             self._run.turns.turn(self._lane.name, self._lane.position)
             async with self._run.waits.allowed_rows() as rows:
                 await self._step(rows)
-        self._run.memory.keep_cursor(self._lane.name, None)
         await self._leftovers.retry()
 
     async def _step(self, rows: int) -> None:
@@ -90,6 +90,8 @@ class Worker:
             slices = [(piece.target, piece.part) for piece in self._pieces]
             work = self._run.deletion(slices, rows, skip_locked=self._skipping)
             done = await delete_settled(self._run, self._session, self._fence, work)
+        except LaneTakenError as error:
+            await self._react_to_taken(error)
         except (RunEndError, SwitchError):
             raise
         except Exception as error:  # noqa: BLE001 - each is classified, none is swallowed
@@ -110,6 +112,7 @@ class Worker:
             if piece is None:
                 break
             pieces.append(piece)
+            self._run.sweep_pass.take_up(piece.leaf)
             self._piece, size = piece, size - piece.units
             alone = piece.last or self._alone or piece.target.two_steps
             if (
@@ -135,8 +138,13 @@ class Worker:
         locked = await trees.delete(piece.part, self._lane.name, rows)
         if locked is not None:
             self._size.pace.record(piece.units, clock.elapsed() - begun)
-            self._leftovers.note(piece, locked)
-            self._advance(piece)
+            self._pass_by(piece, locked)
+
+    def _pass_by(self, piece: Piece, locked: int) -> None:
+        """Move behind a slice that was deleted by batches of its own, or stepped over."""
+        self._note_locked(piece, locked)
+        piece.committed(self._run.sweep_pass)
+        self._advance(piece)
 
     @property
     def _skipping(self) -> bool:
@@ -170,8 +178,14 @@ class Worker:
         """Move behind the slices of a batch that was committed."""
         places = done.left or (None,) * len(self._pieces)
         for piece, (_, skipped), left in zip(self._pieces, done.by_slice, places, strict=True):
-            self._leftovers.note(piece, skipped, left)
+            self._note_locked(piece, skipped, left)
+            piece.committed(self._run.sweep_pass)
         self._advance(self._pieces[-1])
+
+    def _note_locked(self, piece: Piece, rows: int, places: tuple[Tid, ...] | None = None) -> None:
+        self._leftovers.note(piece, rows, places)
+        if rows:
+            self._run.sweep_pass.stepped_over(piece.leaf)
 
     def _units(self) -> int:
         return sum(piece.units for piece in self._pieces)
@@ -186,7 +200,6 @@ class Worker:
         self._lane.advance(piece)
         self._finished = piece.last
         self._run.turns.moved(self._lane.name, before, self._lane.position)
-        self._run.memory.keep_cursor(self._lane.name, self._lane.cursor())
         self._keep_size()
 
     def _keep_size(self) -> None:
@@ -201,7 +214,7 @@ class Worker:
     async def _react(self, error: Exception, rows: int) -> None:
         if is_referenced(error) and await self._learn_references():
             return  # the same slices again, without the rows that are kept
-        if self._joined and classify(error) in {Fault.ROW, Fault.LOCK}:
+        if self._joined and classify(error) in {Fault.ROW, Fault.LOCK, Fault.FATAL}:
             self._alone = len(self._pieces) + 1  # the slice that is in the way shows itself
         elif isinstance(error, TooManyRowsError):
             self._too_many(rows)
@@ -275,14 +288,25 @@ class Worker:
             raise RunEndError("failed", describe(error)) from error
 
     async def _react_to_lock(self, error: Exception, rows: int) -> None:
-        """First conflict: wait for nobody from now on. A lock on the table itself: throttle."""
+        """First conflict: wait for nobody from now on. A lock on the table itself: others first.
+
+        Raises:
+            LeafSetAsideError: It is locked, and there are other leaves.
+        """
         if await self._table_is_locked():
-            name = self._table.quoted
-            await self._run.waits.throttle(f"table {name} is locked", self._backoff.next())
+            reason = f"table {self._table.quoted} is locked"
+            if not self._run.sweep_pass.is_alone:
+                raise LeafSetAsideError("throttled", reason, passes=True) from error
+            await self._run.waits.throttle(reason, self._backoff.next())
         elif self._run.waits.skip_locked:
             await self._bisect(error, rows)
         else:
             self._run.waits.skip_locked = True
+
+    @property
+    def leaf(self) -> str:
+        """Key in the pass of the leaf at hand."""
+        return (self._piece or self._lane).leaf
 
     @property
     def _table(self) -> Table:
@@ -296,6 +320,19 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - only a lock is of interest; the rest comes again
             return classify(error) is Fault.LOCK
         return False
+
+    async def _react_to_taken(self, error: LaneTakenError) -> None:
+        """Yield to another instance; wait for a lost connection of this run, which ends by itself.
+
+        Raises:
+            RunEndError: Another instance works here.
+        """
+        holder = await lock_holder(await self._session.get(), self._fence)
+        if holder is None or holder.pid not in self._session.lost_pids:
+            who = f" ({holder})" if holder is not None else ""
+            raise RunEndError("yielded", f"{error}{who}") from error
+        reason = f"a lost connection of this run has not ended yet ({holder})"
+        await self._run.waits.throttle(reason, self._backoff.next())
 
     async def _smaller(self, reason: str) -> None:
         if self._size.pace.size > 1:
@@ -326,8 +363,7 @@ class Worker:
             await self._react_to_bisection(failed)
         else:
             if locked is not None:
-                self._leftovers.note(piece, locked)
-                self._advance(piece)
+                self._pass_by(piece, locked)
 
     def _step_over(self, piece: Piece, error: Exception) -> None:
         """Step over the smallest slice there is, where no row can be told from another."""
@@ -335,11 +371,10 @@ class Worker:
             self._size.pace.halve()
             self._keep_size()
             return
-        if classify(error) is Fault.LOCK:
-            self._leftovers.note(piece, 1)
-        else:
-            self._run.counters.rows_refused(1, describe(error))
-        self._advance(piece)
+        is_locked = classify(error) is Fault.LOCK
+        if not is_locked:
+            self._run.rows_refused(piece.target.table, 1, describe(error))
+        self._pass_by(piece, 1 if is_locked else 0)
 
     async def _react_to_bisection(self, error: Exception) -> None:
         """React to what ended a bisection; the slice is tried again, but never from in here.
