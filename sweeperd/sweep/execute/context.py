@@ -20,6 +20,7 @@ from sweeperd.sweep.execute.counters import Counters
 from sweeperd.sweep.execute.deletion import Deletion
 from sweeperd.sweep.execute.references import References
 from sweeperd.sweep.execute.row_limits import RowLimits
+from sweeperd.sweep.execute.suppressors import Suppressors
 from sweeperd.sweep.execute.turns import Turns
 from sweeperd.sweep.execute.waits import Waits
 from sweeperd.sweep.guards.gate import Gate
@@ -52,6 +53,7 @@ class RunContext:
         row_limits: How many rows they may delete.
         waits: What they wait for.
         references: The foreign keys that keep rows.
+        suppressors: The tables whose triggers may suppress deletes.
         hold_gate: Asked before each batch whether the sweep is held; None where nothing may.
     """
 
@@ -70,6 +72,7 @@ class RunContext:
     row_limits: RowLimits
     waits: Waits
     references: References
+    suppressors: Suppressors
     archive: Archive = field(default_factory=NoArchive)
     hold_gate: Gate | None = None
 
@@ -105,7 +108,12 @@ class RunContext:
         return done
 
     def deletion(
-        self, slices: Sequence[tuple[Target, Slice]], limit: int, *, skip_locked: bool = False
+        self,
+        slices: Sequence[tuple[Target, Slice]],
+        limit: int,
+        *,
+        skip_locked: bool = False,
+        watch: int = 0,
     ) -> Deletion:
         """Return the work of deleting slices as this run does."""
         free = tuple((self.references.leave_out(target), part) for target, part in slices)
@@ -115,6 +123,7 @@ class RunContext:
             skip_locked,
             never_waits=self.limits.skip_locked_from_start,
             is_patient=not self.waits.skip_locked,
+            watch=watch,
             archive=self.archive.table,
         )
 

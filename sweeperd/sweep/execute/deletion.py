@@ -24,6 +24,8 @@ class Deletion:
         never_waits: Lock each row before, so that not even one that is locked meanwhile is waited
             for.
         is_patient: Whether it may wait for the whole of lock_timeout.
+        watch: Count the rows first, at most this many; where none of a slice went, they are told
+            as skipped.
         archive: The table that takes the rows; None for none.
     """
 
@@ -32,6 +34,7 @@ class Deletion:
     skip_locked: bool = False
     never_waits: bool = False
     is_patient: bool = True
+    watch: int = 0
     archive: ArchiveTable | None = None
 
     @property
@@ -49,6 +52,8 @@ class Deletion:
         """Send all in one message; return what its command tag tells, if that is the count."""
         statements = [opening]
         for target, part in self.slices:
+            if self.watch:
+                statements.append(sql.note_left(target, part, self.watch))
             statements += self._statements(target, part)
         tag: str = await connection.execute(";\n".join(statements))
         return int(tag.rpartition(" ")[2]) if self._is_told_by_tag else None
@@ -106,4 +111,7 @@ class Deletion:
         if sum(deleted) > self.limit:
             raise TooManyRowsError
         skipped = proof.skipped or (0,) * len(deleted)
+        if self.watch:
+            pairs = zip(deleted, skipped, strict=True)
+            skipped = tuple(0 if rows else before for rows, before in pairs)
         return tuple(zip(deleted, skipped, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sweeperd.postgres.sql.rows import Table, Tid, lock_probe
@@ -19,11 +19,14 @@ from sweeperd.sweep.execute.locked_rows import Leftovers
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.settle import delete_settled, run_settled
 from sweeperd.sweep.execute.trees import Trees
+from sweeperd.sweep.lanes.chain import ChainLane
 from sweeperd.sweep.lanes.lane import Lane, Piece, SwitchError
 from sweeperd.sweep.outcome.report import LeafSetAsideError, RunEndError
 from sweeperd.sweep.plan.recheck import SecondLook
 
 _RETRIES: Final = 5
+# Rows of which a trigger lets none go, before the rest of the leaf is left alone.
+_MOST_SUPPRESSED: Final = 100
 _MOST_JOINED: Final = 32  # slices of one batch
 
 
@@ -53,6 +56,7 @@ class Worker:
         self._piece: Piece | None = None  # the slice at hand
         self._pieces: list[Piece] = []  # of the batch at hand
         self._alone = 0  # batches of one slice, while an error is looked for
+        self._suppressed: dict[str, int] = {}  # rows that stayed in a row, by leaf
         self._slow_rows = 0  # timeouts of one row since a batch was committed
         self._finished = False
         self._fence = fence_key(run.server.database, run.table, run.sweep.name, lane.name)
@@ -88,7 +92,8 @@ class Worker:
                 await self._delete_trees(self._pieces[0], rows)
                 return
             slices = [(piece.target, piece.part) for piece in self._pieces]
-            work = self._run.deletion(slices, rows, skip_locked=self._skipping)
+            watch = _MOST_SUPPRESSED if await self._may_be_suppressed() else 0
+            work = self._run.deletion(slices, rows, skip_locked=self._skipping, watch=watch)
             done = await delete_settled(self._run, self._session, self._fence, work)
         except LaneTakenError as error:
             await self._react_to_taken(error)
@@ -98,7 +103,7 @@ class Worker:
             self._run.turns.rolled_back(self._lane.name, self._lane.position)
             await self._react(error, rows)
         else:
-            self._commit(done)
+            self._commit(done, is_watched=watch > 0)
 
     async def _take(self, rows: int) -> list[Piece]:
         """Return the next slice, or as many small ones as fit into a batch; the lane stays."""
@@ -150,7 +155,7 @@ class Worker:
     def _skipping(self) -> bool:
         return self._run.waits.skip_locked and self._run.lockable and self._lane.has_places
 
-    def _commit(self, done: Deleted) -> None:
+    def _commit(self, done: Deleted, *, is_watched: bool) -> None:
         """Advance and count after the answer to COMMIT, and only then."""
         self._retries = self._slow_rows = 0
         self._alone = max(self._alone - 1, 0)
@@ -161,10 +166,40 @@ class Worker:
         if units:
             pause = self._size.record(units, done.rows, done.cost_seconds)
             self._run.waits.delay("read_budget", pause)
+        if is_watched:
+            self._take_suppressed(done)
+            nothing = tuple((slice_rows, 0) for slice_rows, _ in done.by_slice)
+            done = replace(done, by_slice=nothing, left=())
         self._pass(done)
+        self._leave_suppressed()
         if done.cancelled:
             raise asyncio.CancelledError
         self._look_again(blocks, done.rows)
+
+    async def _may_be_suppressed(self) -> bool:
+        """Whether triggers may suppress deletes of the batch at hand, and that can be seen."""
+        targets = [piece.target for piece in self._pieces]
+        if self._skipping or any(target.two_steps for target in targets):
+            return False
+        tables = [target.table for target in targets]
+        return await self._run.suppressors.any_on(await self._session.get(), tables)
+
+    def _take_suppressed(self, done: Deleted) -> None:
+        """Add up the expired rows that are there all the same since one went, by leaf."""
+        for piece, (rows, stayed) in zip(self._pieces, done.by_slice, strict=True):
+            before = 0 if rows else self._suppressed.get(piece.leaf, 0)
+            self._suppressed[piece.leaf] = before + stayed
+
+    def _leave_suppressed(self) -> None:
+        """Have done with leaves whose trigger suppresses each row: it may update all of them."""
+        for leaf, rows in self._suppressed.items():
+            if rows >= _MOST_SUPPRESSED and self._run.sweep_pass.is_open(leaf):
+                self._run.sweep_pass.stepped_over(leaf)
+                self._run.sweep_pass.finish(leaf)
+                if isinstance(self._lane, ChainLane):
+                    self._lane.leave(leaf)
+                else:
+                    self._finished = True
 
     def _look_again(self, blocks: int, rows: int) -> None:
         look = self._second_look
