@@ -131,3 +131,90 @@ async def test_a_tree_that_is_too_large_to_be_read_goes_leaves_first(
         report = await sweep(database.dsn)
 
     assert await left(database) == set(), report
+
+
+@pytest.mark.every_server
+@pytest.mark.parametrize("strategy", ["heap", "index"])
+@pytest.mark.parametrize("most", [29, 50_000])
+async def test_a_cascade_to_the_table_itself_takes_no_live_row(
+    database: TestDatabase, strategy: str, most: int
+) -> None:
+    number = random.Random(most)
+    parents: dict[int, int | None] = {1: None}
+    for row in range(2, 1_200):
+        parents[row] = number.choice([None, row - 1, number.randint(1, row - 1)])
+    live = set(number.sample(sorted(parents), 20))
+    order = sorted(parents, key=lambda _: number.random())
+    await database.execute(TABLE)
+    await fill(database, parents, live, order)
+    await database.execute(f"{KEY} ON DELETE CASCADE")
+
+    report = await sweep(database.dsn, strategy=strategy, max_batch_rows=most)
+
+    gone = going(parents, live)
+    assert await left(database) == set(parents) - gone, report
+    assert (report.outcome, report.deleted_count) == ("drained", len(gone))
+    assert report.kept_referenced == len(parents) - len(gone) - len(live)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE t SET expires_at = now() + interval '1 hour' WHERE id % 300 = 0",
+        "INSERT INTO t SELECT 10000 + g, g * 300, now() + interval '1 hour' "
+        "FROM generate_series(1, 10) g",
+        "UPDATE t SET parent = id - 1 WHERE id % 300 = 1 AND id > 1",
+    ],
+)
+async def test_rows_renewed_or_added_before_the_delete_are_not_taken_along(
+    database: TestDatabase, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """It happens between the reading of the trees and their first batch."""
+    await database.execute(
+        TABLE + "INSERT INTO t SELECT g, CASE WHEN g % 300 <> 1 THEN g - 1 END, now() - interval "
+        f"'1 hour' FROM generate_series(1, 3000) g; {KEY} ON DELETE CASCADE;"
+        "CREATE TABLE seen (id int); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN IF OLD.expires_at > now() THEN INSERT INTO seen VALUES (OLD.id); END IF; "
+        "RETURN OLD; END $$;"
+        "CREATE TRIGGER note BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION note()"
+    )
+    other = await database.connect()
+    read = trees.Trees._read
+    changes = [change]
+
+    async def read_then_change(self: trees.Trees, part: Any) -> Any:
+        edges = await read(self, part)
+        if changes:
+            await other.execute(changes.pop())
+        return edges
+
+    monkeypatch.setattr(trees.Trees, "_read", read_then_change)
+
+    report = await sweep(database.dsn, strategy="heap")
+
+    assert await database.fetchval("SELECT count(*) FROM seen") == 0, report
+    live = await database.fetchval("SELECT count(*) FROM t WHERE expires_at > now()")
+    assert live == (0 if "parent = id - 1" in change else 10)
+    assert await database.fetchval(
+        "SELECT count(*) FROM t c WHERE parent IS NOT NULL AND NOT EXISTS "
+        "(SELECT FROM t p WHERE p.id = c.parent)"
+    ) == 0  # fmt: skip
+
+
+async def test_a_row_renewed_while_the_batch_waits_keeps_those_above_it(
+    database: TestDatabase,
+) -> None:
+    await database.execute(
+        TABLE + "INSERT INTO t SELECT g, nullif(g - 1, 0), now() - interval '1 hour' "
+        f"FROM generate_series(1, 200) g; {KEY} ON DELETE CASCADE"
+    )
+    holder = await database.connect()
+    transaction = holder.transaction()
+    await transaction.start()
+    await holder.execute("UPDATE t SET expires_at = now() + interval '1 hour' WHERE id = 100")
+
+    report = await sweep(database.dsn)
+    await transaction.commit()
+
+    assert await left(database) == set(range(1, 101)), report
+    assert report.outcome == "incomplete"

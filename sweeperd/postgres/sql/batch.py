@@ -205,6 +205,29 @@ def lock_then_delete(target: Target, part: Slice) -> tuple[str, str]:
     return f"SELECT {', '.join(noted)} FROM {locked}", deletion
 
 
+def lock_then_delete_closed(target: Target, part: Slice) -> tuple[str, str]:
+    """Lock a slice's rows, then delete them if each row that would be deleted along is one of them.
+
+    A lock FOR UPDATE keeps new rows from referring to a row, and those that did so before are seen
+    by the second statement, whose snapshot is newer. So no row goes but those that are expired.
+    """
+    reference, args = target.table.reference, Literals()
+    lock = f"SELECT {_set(_ROWS, _gathered('ctid'))} FROM ({free_rows(target, part, args)}) AS free"
+    ours, parent = _noted(_ROWS), '"sweeperd parent"'
+    expired = f"({target.condition(args)}) IS TRUE"
+    matches = " OR ".join(f"({key.match(parent, reference)})" for key in target.cascades)
+    others = (
+        f"SELECT FROM ONLY {target.table.quoted} AS {parent} JOIN {target.table.source} "
+        f"ON {matches} WHERE {parent}.ctid {EQUAL} ANY({ours}) AND NOT "
+        f"({reference}.ctid {EQUAL} ANY(SELECT pg_catalog.unnest({ours})) AND {expired})"
+    )
+    deletion = (
+        f"DELETE FROM {target.table.source} WHERE {reference}.ctid {EQUAL} ANY({ours}) "
+        f"AND {expired} AND (SELECT NOT EXISTS ({others}))"
+    )
+    return lock, deletion
+
+
 def _free_with_table(target: Target, part: Slice, args: Args) -> str:
     """Return the select list and the rest of what locks rows, with the pair that names each."""
     reference = target.table.reference

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sweeperd.postgres.sql.expired import quote
 
 _CHILD: Final = "child"
 
-# Keys onto a table that refuse a delete (NO ACTION, RESTRICT). The catalogue has a key onto a
-# partitioned table once more for each partition, and one of a partitioned child once more for each
-# of its partitions, of which the first stands for all. Where a trigger is disabled, or the key is
-# NOT ENFORCED and has none, nothing is refused; PostgreSQL 14 has none on a partitioned table.
-# Operands are cast as ri_GenerateQual does (utils/adt/ri_triggers.c). A key over a PERIOD compares
-# otherwise.
+# Keys onto a table that refuse a delete (NO ACTION, RESTRICT), and its own that cascade. The
+# catalogue has a key onto a partitioned table once more for each partition, and one of a
+# partitioned child once more for each of its partitions, of which the first stands for all.
+# Where a trigger is disabled, or the key is NOT ENFORCED and has none, nothing is refused;
+# PostgreSQL 14 has none on a partitioned table. Operands are cast as ri_GenerateQual does
+# (utils/adt/ri_triggers.c). A key over a PERIOD compares otherwise.
 REFERENCES: Final = """
 WITH family AS (
     SELECT relid::oid AS oid
@@ -24,7 +24,8 @@ WITH family AS (
     UNION SELECT $1::bigint::oid
 )
 SELECT k.conname::text AS name, n.nspname::text AS schema, c.relname::text AS table,
-       k.conrelid IN (SELECT oid FROM family) AS refers_to_itself, pairs.*
+       k.conrelid IN (SELECT oid FROM family) AS refers_to_itself,
+       k.confdeltype = 'c' AS cascades, pairs.*
 FROM pg_constraint k
 JOIN pg_class c ON c.oid = k.conrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -57,7 +58,7 @@ CROSS JOIN LATERAL (
     LEFT JOIN pg_namespace coln ON coln.oid = col.collnamespace
 ) AS pairs
 WHERE k.contype = 'f' AND k.confrelid = $1::bigint::oid
-  AND k.confdeltype IN ('a', 'r')
+  AND (k.confdeltype IN ('a', 'r') OR k.confdeltype = 'c' AND k.conrelid = k.confrelid)
   AND NOT coalesce((to_jsonb(k) ->> 'conperiod')::bool, false)
   AND coalesce((to_jsonb(k) ->> 'conenforced')::bool, true)
   AND NOT EXISTS (SELECT FROM pg_constraint above
@@ -99,6 +100,7 @@ class ForeignKey:
         columns: What is compared.
         refers_to_itself: Whether the rows that refer are rows of the very table, or of the
             partitioned table that it belongs to.
+        cascades: Whether these rows are deleted along.
     """
 
     name: str
@@ -106,6 +108,21 @@ class ForeignKey:
     table: str
     columns: tuple[KeyColumn, ...]
     refers_to_itself: bool = False
+    cascades: bool = False
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> ForeignKey:
+        """Return what `REFERENCES` tells of a key."""
+        names = ("columns", "child_columns", "operators", "casts", "child_casts")
+        pairs = zip(*(row[name] for name in names), strict=True)
+        return cls(
+            row["name"],
+            row["schema"],
+            row["table"],
+            tuple(KeyColumn(*pair) for pair in pairs),
+            refers_to_itself=row["refers_to_itself"],
+            cascades=row["cascades"],
+        )
 
     @property
     def quoted(self) -> str:

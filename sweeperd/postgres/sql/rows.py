@@ -97,6 +97,8 @@ class Target:
             deleted by a second statement, whose new snapshot sees the other tables as they
             are. Within one statement a recheck would see them as they were.
         kept_by: Foreign keys that keep the rows that they refer to.
+        cascades: Foreign keys by which rows of the table itself are deleted along. So rows are
+            locked first, and deleted only with all rows below them.
     """
 
     table: Table
@@ -104,6 +106,7 @@ class Target:
     where: str | None = None
     two_steps: bool = False
     kept_by: tuple[ForeignKey, ...] = ()
+    cascades: tuple[ForeignKey, ...] = ()
 
     @property
     def column(self) -> Expired:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import asyncpg
+
 from sweeperd.postgres.proof import Proof
 from sweeperd.postgres.sql import batch as sql
 from sweeperd.postgres.sql.archive import ArchiveTable
@@ -11,6 +13,10 @@ from sweeperd.postgres.sql.rows import Slice, Table, Target, Versions
 from sweeperd.postgres.transaction import Connection
 from sweeperd.sweep.execute.batch import TooManyRowsError
 from sweeperd.sweep.outcome.report import RunEndError
+
+
+class TreeInTheWayError(asyncpg.LockNotAvailableError):  # type: ignore[misc,unused-ignore]
+    """Rows that would be deleted along are locked by others, or were renewed or added just now."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,9 @@ class Deletion:
     def locking_statements(self) -> int:
         """Statements that may wait for a lock while others hold theirs."""
         twice = self.skip_locked and not self.never_waits
-        return sum(2 if target.two_steps or twice else 1 for target, _ in self.slices)
+        return sum(
+            2 if target.two_steps or target.cascades or twice else 1 for target, _ in self.slices
+        )
 
     async def do(self, connection: Connection, opening: str) -> int | None:
         """Send all in one message; return what its command tag tells, if that is the count."""
@@ -62,14 +70,16 @@ class Deletion:
     def _is_told_by_tag(self) -> bool:
         alone = len(self.slices) == 1 and self.archive is None
         target, part = self.slices[0]
-        noted = self.skip_locked or target.two_steps or isinstance(part, Versions)
-        return alone and not noted
+        locks = self.skip_locked or target.two_steps or target.cascades
+        noted = locks or isinstance(part, Versions)
+        return bool(alone and not noted)
 
     def _statements(self, target: Target, part: Slice) -> list[str]:
         if self._is_told_by_tag:
             return [sql.delete_plain(target, part)]
-        if target.two_steps:
-            lock, deletion = sql.lock_then_delete(target, part)
+        if target.two_steps or target.cascades:
+            locking = sql.lock_then_delete_closed if target.cascades else sql.lock_then_delete
+            lock, deletion = locking(target, part)
             return [
                 lock,
                 self._noted(deletion, target, part),
@@ -99,6 +109,7 @@ class Deletion:
 
         Raises:
             TooManyRowsError: More than ``limit`` rows went.
+            TreeInTheWayError: No row went, for what else would be deleted along.
             RunEndError: The archive kept fewer rows than were deleted.
         """
         deleted = proof.deleted if answer is None else (answer,)
@@ -108,6 +119,9 @@ class Deletion:
                 f"{self.archive.quoted} kept {sum(proof.kept)} of {sum(deleted)} rows: a trigger "
                 "or rule on it drops rows; nothing of this batch was deleted",
             )
+        cascades = any(target.cascades for target, _ in self.slices)
+        if cascades and not any(deleted) and any(proof.skipped):
+            raise TreeInTheWayError("rows below are locked by others, or not expired")
         if sum(deleted) > self.limit:
             raise TooManyRowsError
         skipped = proof.skipped or (0,) * len(deleted)

@@ -14,7 +14,7 @@ import asyncpg
 from sweeperd.postgres.catalog import quote_if_needed
 from sweeperd.postgres.sql import references as sql_references
 from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.references import ForeignKey, KeyColumn
+from sweeperd.postgres.sql.references import ForeignKey
 from sweeperd.postgres.sql.rows import Table, Target
 from sweeperd.postgres.sqlstate import Fault, classify
 from sweeperd.postgres.transaction import (
@@ -90,7 +90,7 @@ class References:
         oid = self._oids[table.schema, table.name]
         async with reading(connection):
             rows = await connection.fetch(sql_references.REFERENCES, oid)
-        return [_key(row) for row in rows]
+        return [ForeignKey.of(dict(row)) for row in rows]
 
     async def _readable(
         self, connection: Connection, target: Target, keys: Sequence[ForeignKey]
@@ -143,21 +143,3 @@ class References:
             if classify(error) not in {Fault.TIMEOUT, Fault.LOCK, Fault.ROW}:
                 raise
             return None
-
-
-def _key(row: asyncpg.Record) -> ForeignKey:
-    pairs = zip(
-        row["columns"],
-        row["child_columns"],
-        row["operators"],
-        row["casts"],
-        row["child_casts"],
-        strict=True,
-    )
-    return ForeignKey(
-        row["name"],
-        row["schema"],
-        row["table"],
-        tuple(KeyColumn(*pair) for pair in pairs),
-        refers_to_itself=row["refers_to_itself"],
-    )

@@ -132,6 +132,9 @@ class _Remains:
     ) -> Remaining:
         if reason == "suppressed":
             by = _suppressed_by(relation, self._triggers.get(relation.oid))
+        elif reason == "refused":
+            _, words = self._run.counters.refused_by_leaf.get(str(relation.oid), (0, ""))
+            by = f"{by}; the last: {words}" if words else by
         least, passes = found.is_least, reason == "locked"
         return Remaining(relation.shown, reason, rows, by, is_least=least, passes=passes)
 

@@ -56,6 +56,7 @@ class Worker:
         self._piece: Piece | None = None  # the slice at hand
         self._pieces: list[Piece] = []  # of the batch at hand
         self._alone = 0  # batches of one slice, while an error is looked for
+        self._probed: set[Table] = set()
         self._suppressed: dict[str, int] = {}  # rows that stayed in a row, by leaf
         self._slow_rows = 0  # timeouts of one row since a batch was committed
         self._finished = False
@@ -133,12 +134,14 @@ class Worker:
 
     def _refers_to_itself(self, piece: Piece) -> bool:
         """Whether rows go with those below them; places are needed for that."""
-        return self._lane.has_places and bool(self._run.references.to_itself(piece.target.table))
+        keys = piece.target.cascades or self._run.references.to_itself(piece.target.table)
+        return self._lane.has_places and bool(keys)
 
     async def _delete_trees(self, piece: Piece, rows: int) -> None:
         """Delete a slice and all that lies below its rows, in batches of their own."""
         clock = self._run.waits.clock
         begun = clock.elapsed()
+        await self._learn_references()  # of keys that cascade no refusal tells
         trees = Trees(self._run, piece.target, self._session, self._fence)
         locked = await trees.delete(piece.part, self._lane.name, rows)
         if locked is not None:
@@ -295,6 +298,8 @@ class Worker:
     async def _react_to_fault(self, error: Exception, fault: Fault, rows: int) -> None:
         if fault is Fault.LOCK:
             await self._react_to_lock(error, rows)
+        elif fault is Fault.ROW and await self._is_of_table():
+            raise RunEndError("failed", describe(error)) from error
         elif fault is Fault.ROW:
             await self._bisect(error, rows)
         elif fault is not Fault.FATAL or not self._forget_references():
@@ -348,13 +353,24 @@ class Worker:
         return (self._piece or self._lane).target.table
 
     async def _table_is_locked(self) -> bool:
+        return await self._fault_of_table() is Fault.LOCK
+
+    async def _fault_of_table(self) -> Fault | None:
+        """Return what a DELETE meets that touches no row; None for nothing."""
         try:
             await run_settled(self._run, self._session, self._fence, _Touch(self._table))
         except LaneTakenError:
             raise
-        except Exception as error:  # noqa: BLE001 - only a lock is of interest; the rest comes again
-            return classify(error) is Fault.LOCK
-        return False
+        except Exception as error:  # noqa: BLE001 - only its kind is of interest; the rest comes again
+            return classify(error)
+        return None
+
+    async def _is_of_table(self) -> bool:
+        """Whether a statement is refused whatever its slice; a leaf is asked once."""
+        if self._table in self._probed:
+            return False
+        self._probed.add(self._table)
+        return await self._fault_of_table() is Fault.ROW
 
     async def _react_to_taken(self, error: LaneTakenError) -> None:
         """Yield to another instance; wait for a lost connection of this run, which ends by itself.

@@ -114,15 +114,15 @@ def _key(found: Survey, row: asyncpg.Record) -> Iterator[Finding]:
             f"{key} has no index: each deleted row reads all of {child}; "
             f"{how} ON {child} ({columns})",
         )
-    if row["on_delete"] == "c":
+    if row["on_delete"] == "c" and not row["refers_to_itself"]:
         yield Finding("warning", f"{key} cascades: {_share(row)} go with each deleted row")
     elif row["on_delete"] in {"n", "d"}:
         yield Finding("warning", f"{key} updates {_share(row)} with each deleted row")
     elif row["refers_to_itself"]:
         yield Finding(
             "warning",
-            f"{key} refers to the table itself: a row goes with all rows below it, or is counted "
-            "as kept_referenced where one of these is not expired",
+            f"{key} refers to the table itself: a row goes with all rows below it, or stays where "
+            "one of these is not expired",
         )
     else:
         late = "; it is checked at COMMIT, which costs the batch" if row["deferred"] else ""
