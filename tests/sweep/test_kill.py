@@ -52,7 +52,7 @@ async def test_a_connection_cut_at_every_message_loses_nothing(
         left = await database.fetch("SELECT id FROM t")
         assert sum(row["id"] % 2 for row in left) == 200, f"a live row is gone, step {step}"
         assert report.deleted_count == 400 - len(left), (step, report)
-        assert not any("COMMIT" in warning for warning in report.warnings)
+        assert not any("COMMIT" in warning for warning in report.warnings), (step, report.warnings)
         if report.outcome == "drained":
             drained += 1
             assert len(left) == 200
