@@ -173,8 +173,8 @@ async def test_a_cascade_or_rule_made_during_a_run_meets_no_batch(
         await admin.execute(made.format("t" if table == PLAIN else "t21"))
         report = await run
 
-    assert report.outcome == "throttled", report
+    assert report.outcome in {"throttled", "incomplete"}, report
     assert "while the run was under way" in str(report.end_reason)
     assert (await counts(database))[1] == LIVE
     report = await sweep(database.dsn_for(role), memory=report.memory)
-    assert report.outcome == "failed"
+    assert report.outcome == ("drained" if (table, made) == (PLAIN, SELF) else "failed")

@@ -7,6 +7,7 @@ its own; the configuration proves it to be one expression.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -309,11 +310,22 @@ def unmarked(target: Target) -> str:
 def count(target: Target, part: Slice | None = None, *, limit: int) -> Statement:
     """Count expired rows, at most ``limit``."""
     args = Args()
+    return Statement(counting(target, part, args, limit=limit), tuple(args))
+
+
+def count_each(targets: Sequence[Target], *, limit: int) -> Statement:
+    """Count the expired rows of several tables, at most ``limit`` each, in one row."""
+    args = Args()
+    counts = [f"({counting(target, None, args, limit=limit)})" for target in targets]
+    return Statement(f"SELECT {', '.join(counts)}", tuple(args))
+
+
+def counting(target: Target, part: Slice | None, args: Args, *, limit: int) -> str:
+    """Return a query for the number of expired rows, at most ``limit``."""
     condition = part.narrow(target, args) if part else _anywhere(target, args)
-    return Statement(
+    return (
         f"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {target.table.source} WHERE {condition} "
-        f"LIMIT {args.add(limit, 'bigint')}) AS bounded",
-        tuple(args),
+        f"LIMIT {args.add(limit, 'bigint')}) AS bounded"
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,7 +17,7 @@ import asyncpg
 from sweeperd.postgres.proof import Proof
 from sweeperd.postgres.sql import batch as sql_batch
 from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.rows import Table, Tid, Tids
+from sweeperd.postgres.sql.rows import Table, Target, Tid, Tids
 from sweeperd.postgres.sqlstate import Fault, classify, raised_in
 from sweeperd.postgres.transaction import Connection, fence_key, fetch, locking_rows, reading_rows
 from sweeperd.sweep.execute.batch import Deleted, TooManyRowsError
@@ -82,6 +83,11 @@ class Look:
         """Return how many expired rows there are, bounded; None when that takes too long."""
         rows = await self._read(sql.count(self._target, limit=MOST_ROWS))
         return int(rows[0][0]) if rows is not None else None
+
+    async def count_each(self, targets: Sequence[Target]) -> list[int] | None:
+        """Return how many expired rows several tables have; None when that takes too long."""
+        rows = await self._read(sql.count_each(targets, limit=MOST_ROWS))
+        return [int(count) for count in rows[0].values()] if rows is not None else None
 
     async def unreadable(self) -> int:
         """Return how many rows have text in a form that never expires.

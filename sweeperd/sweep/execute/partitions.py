@@ -161,7 +161,10 @@ class Partitions:
         self._fence = fence_key(run.server.database, run.table, run.sweep.name, "partitions")
 
     async def finish_pending(self) -> None:
-        """Finalise detaches that somebody began; their rows are invisible meanwhile."""
+        """Finalise detaches that somebody began; their rows are invisible meanwhile.
+
+        One that cannot be finalised now is named, and the others go on.
+        """
         connection = await self._session.get()
         async with reading(connection):
             rows = await connection.fetch(sql_catalog.PENDING_DETACHES, self._root.oid)
@@ -169,8 +172,12 @@ class Partitions:
             parent = Table(row["parent_schema"], row["parent"])
             leaf = Table(row["schema"], row["name"])
             finalize = sql_partition.detach(parent, leaf, finalize=True).text
-            await self._do(leaf, partial(_run, text=finalize))
-            self._tell(PartitionDetached, leaf, "its detach was pending")
+            try:
+                await self._do(leaf, partial(_run, text=finalize))
+            except LeafSetAsideError as end:
+                self._run.set_aside(leaf.quoted, leaf.quoted, end)
+            else:
+                self._tell(PartitionDetached, leaf, "its detach was pending")
 
     async def remove(self, past: list[Past]) -> set[int]:
         """Remove each leaf; one that cannot go is set aside, and the others go on.

@@ -9,6 +9,7 @@ from typing import Final
 
 from sweeperd.postgres.catalog import Relation, quote_if_needed
 from sweeperd.postgres.sql import dependents as sql_dependents
+from sweeperd.postgres.sql.rows import Target
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify
 from sweeperd.postgres.transaction import Connection, Frame, reading
 from sweeperd.sweep.execute.batch import LaneTakenError
@@ -23,6 +24,7 @@ from sweeperd.sweep.survey.target import Leaf
 _LOOK_SECONDS: Final = 1.0  # for one leaf
 # A leaf of which nothing is suspected is looked at where that costs next to nothing: below 32 MB.
 _CHEAP_BLOCKS: Final = 4_096
+_LOOKED_AT_ONCE: Final = 50  # leaves
 
 
 async def conclude(
@@ -41,7 +43,7 @@ async def conclude(
     """
     aside = run.counters.set_aside
     remaining = await _Remains(run, session, expected=expected).of(leaves)
-    if aside and not run.sweep_pass.done:
+    if aside and not run.sweep_pass.done and not run.report.partitions:
         # nothing could be worked on: what there is of positions is good for the next run
         run.report.remaining = tuple(remaining)
         run.report.end(next((end for end in aside if end.outcome == "failed"), aside[0]))
@@ -60,27 +62,63 @@ class _Remains:
         self._triggers: dict[int, str] = {}
 
     async def of(self, leaves: Sequence[Leaf]) -> list[Remaining]:
-        """Return what stays in all leaves; what is left of the table was not swept by this run."""
+        """Return what stays in all leaves.
+
+        Raises:
+            RunEndError: No row may be tried again in this run; the next one looks.
+        """
         aside = self._run.sweep_pass.set_aside
-        if self._run.row_limits.is_reached:
-            return []
         self._triggers = await _before_delete(await self._session.get(), leaves)
+        if aside or any(self._is_suspected(leaf) for leaf in leaves):
+            self._run.row_limits.check()
+        quiet = [leaf for leaf in leaves if leaf.key not in aside and not self._is_suspected(leaf)]
+        clean = await self._clean(quiet)
         remaining: list[Remaining] = []
         for leaf in leaves:
             self._run.waits.check_time()
             if leaf.key in aside:
                 remaining.append(await self._set_aside(leaf, aside[leaf.key]))
-            else:
+                continue
+            if leaf.key not in clean:
                 remaining += await self._left(leaf)
+            remaining += await self._unreadable(leaf)
         return remaining
 
+    def _is_suspected(self, leaf: Leaf) -> bool:
+        """Whether something is known by which rows may have stayed."""
+        return (
+            self._run.sweep_pass[leaf.key].left_rows
+            or bool(self._run.references.names(leaf.target.table))
+            or self._nothing_went
+            or leaf.relation.row_security
+            or leaf.relation.oid in self._triggers
+        )
+
+    async def _clean(self, quiet: Sequence[Leaf]) -> set[str]:
+        """Return the leaves without expired rows, or of a size at which a look is not worth it."""
+        clean = {leaf.key for leaf in quiet if leaf.blocks > _CHEAP_BLOCKS}
+        small = [leaf for leaf in quiet if leaf.key not in clean]
+        for at in range(0, len(small), _LOOKED_AT_ONCE):
+            some = small[at : at + _LOOKED_AT_ONCE]
+            try:
+                counts = await self._look(some[0]).count_each([self._target(one) for one in some])
+            except SERVER_ERRORS:
+                counts = None
+            # nothing is suspected: a leaf that cannot be read now is no trouble of this pass
+            clean |= {one.key for n, one in enumerate(some) if counts is None or not counts[n]}
+        return clean
+
+    def _target(self, leaf: Leaf) -> Target:
+        """Return what was expired at the cutoff of the pass's first run."""
+        first = from_micros(self._run.sweep_pass.cutoff)
+        expired = at_cutoff(self._run.sweep, leaf.target.expired, first)
+        return replace(leaf.target, expired=expired)
+
     def _look(self, leaf: Leaf) -> Look:
-        run = self._run
-        first = from_micros(run.sweep_pass.cutoff)
-        target = replace(leaf.target, expired=at_cutoff(run.sweep, leaf.target.expired, first))
         moves = leaf.relation.oid in self._triggers
         deadline = asyncio.get_running_loop().time() + _LOOK_SECONDS
-        return Look(run, replace(leaf, target=target), self._session, deadline, moves=moves)
+        looked_at = replace(leaf, target=self._target(leaf))
+        return Look(self._run, looked_at, self._session, deadline, moves=moves)
 
     async def _set_aside(self, leaf: Leaf, reason: str) -> Remaining:
         rows = 0
@@ -100,17 +138,8 @@ class _Remains:
         )
 
     async def _left(self, leaf: Leaf) -> list[Remaining]:
-        """Return what stays in a leaf that was swept, and whose look ended in time."""
+        """Return what stays in a leaf that was swept."""
         relation = leaf.relation
-        suspected = bool(
-            self._run.sweep_pass[leaf.key].left_rows
-            or self._run.references.names(leaf.target.table)
-            or self._nothing_went
-            or relation.row_security
-            or relation.oid in self._triggers
-        )
-        if not suspected and leaf.blocks > _CHEAP_BLOCKS:
-            return await self._unreadable(leaf)
         found = Found()
         try:
             found = await self._look(leaf).at_rows()
@@ -119,13 +148,13 @@ class _Remains:
         except SERVER_ERRORS as error:
             if classify(error) is Fault.LOST:
                 await self._session.drop()
-            found = Found(unknown=suspected)
+            found = Found(unknown=True)
         told = [self._told(relation, found, *one) for one in found.by_reason]
         if found.unknown and self._run.sweep_pass[leaf.key].left_rows:
             # counting fails where the operator's text raises, or takes too long
             rows, why = self._run.counters.refused_by_leaf.get(leaf.key, (0, "not counted in 1 s"))
             told.append(Remaining(relation.shown, "refused", rows, why, is_least=True))
-        return [*told, *await self._unreadable(leaf)]
+        return told
 
     def _told(
         self, relation: Relation, found: Found, reason: Reason, by: str, rows: int
