@@ -116,6 +116,8 @@ class RunEnded(Event):
         text = f"{counted(self.deleted_count, 'row')} deleted"
         if self.skipped_count:
             text += f", {self.skipped_count} skipped"
+        if self.kept_referenced:
+            text += f" ({self.kept_referenced} kept by foreign keys)"
         text += f" in {counted(self.batches, 'batch')}"
         return text if self.duration_seconds is None else f"{text}, {self.duration_seconds} s"
 

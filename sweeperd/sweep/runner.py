@@ -31,9 +31,11 @@ from sweeperd.sweep.execute.dry_run import count_expired
 from sweeperd.sweep.execute.health_watch import HealthWatch
 from sweeperd.sweep.execute.partitions import Partitions, find_past
 from sweeperd.sweep.execute.pool import Pool
+from sweeperd.sweep.execute.references import References
 from sweeperd.sweep.execute.remaining import conclude
 from sweeperd.sweep.execute.row_limits import RowLimits
 from sweeperd.sweep.execute.session import Session
+from sweeperd.sweep.execute.suppressors import Suppressors
 from sweeperd.sweep.execute.vacuum import vacuum_if_large
 from sweeperd.sweep.execute.waits import Waits
 from sweeperd.sweep.guards.decide import HoldReasons, find_holds, unreleased
@@ -308,6 +310,10 @@ class Runner:
             counters=Counters(report),
             row_limits=row_limits,
             waits=waits,
+            suppressors=Suppressors(found.identity.relations),
+            references=References(
+                found.identity.oids, table_frame(self._sweep, search_path=found.search_path)
+            ),
             hold_gate=self._gate,
             health=HealthWatch(self._database.config.health, waits),
         )

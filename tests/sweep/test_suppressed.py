@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,38 @@ async def test_locked_rows_are_not_taken_for_suppressed_ones(
     assert "locked by other transactions" in str(report.end_reason)
     assert report.skipped_count == EXPIRED
     await transaction.rollback()
+
+
+@pytest.mark.parametrize("strategy", ["heap", "index"])
+async def test_a_leaf_whose_rows_are_only_updated_is_left_after_a_batch(
+    database: TestDatabase, strategy: str
+) -> None:
+    """A soft delete would rewrite all of them in each run; the other partitions go."""
+    soft = "IF OLD.id < 20000 THEN UPDATE t SET parent = 7 WHERE id = OLD.id; RETURN NULL; END IF;"
+    await database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, parent int, expires_at timestamptz) "
+        "PARTITION BY RANGE (id); CREATE INDEX ON t (expires_at);"
+        "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (20000);"
+        "CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (20000) TO (99999);"
+        "INSERT INTO t SELECT g, NULL, now() - g * interval '1 s' FROM generate_series(1, 30000) g;"
+        + TRIGGER.format(f"{soft} RETURN OLD;")
+    )
+
+    report = await sweep(database.dsn, strategy=strategy, batch_target=timedelta(milliseconds=20))
+
+    assert report.outcome == "incomplete", report
+    assert "BEFORE DELETE trigger keeper suppresses" in str(report.end_reason)
+    assert await database.fetchval("SELECT count(*) FROM t WHERE id >= 20000") == 0
+    assert await database.fetchval("SELECT count(*) FROM t WHERE parent = 7") < 3_000
+
+
+async def test_some_suppressed_rows_do_not_stop_those_behind(database: TestDatabase) -> None:
+    await database.execute(
+        PLAIN.replace("40.5", "4000.5").replace("100)", "5000)")
+        + TRIGGER.format("IF OLD.id <= 90 OR OLD.id = 2500 THEN RETURN NULL; END IF; RETURN OLD;")
+    )
+
+    report = await sweep(database.dsn, max_batch_rows=50)
+
+    assert report.deleted_count == 4000 - 91, report
+    assert (report.outcome, report.skipped_count) == ("incomplete", 91)

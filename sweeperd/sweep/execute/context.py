@@ -33,7 +33,9 @@ from sweeperd.sweep.execute.batch import (
 from sweeperd.sweep.execute.counters import Counters
 from sweeperd.sweep.execute.deletion import Deletion
 from sweeperd.sweep.execute.health_watch import HealthWatch
+from sweeperd.sweep.execute.references import References
 from sweeperd.sweep.execute.row_limits import RowLimits
+from sweeperd.sweep.execute.suppressors import Suppressors
 from sweeperd.sweep.execute.turns import Turns
 from sweeperd.sweep.execute.waits import Waits
 from sweeperd.sweep.guards.gate import Gate
@@ -65,6 +67,8 @@ class RunContext:
         counters: What the lanes have counted.
         row_limits: How many rows they may delete.
         waits: What they wait for.
+        references: The foreign keys that keep rows.
+        suppressors: The tables whose triggers may suppress deletes.
         hold_gate: Asked before each batch whether the sweep is held; None where nothing may.
         health: Makes the lanes wait while the server is unwell.
     """
@@ -83,6 +87,8 @@ class RunContext:
     counters: Counters
     row_limits: RowLimits
     waits: Waits
+    references: References
+    suppressors: Suppressors
     archive: Archive = field(default_factory=NoArchive)
     hold_gate: Gate | None = None
     health: HealthWatch | None = None
@@ -134,20 +140,39 @@ class RunContext:
         self.listener(ConnectionLost(self.sweep.name, self.database.name, reason))
 
     def deletion(
-        self, slices: Sequence[tuple[Target, Slice]], limit: int, *, skip_locked: bool = False
+        self,
+        slices: Sequence[tuple[Target, Slice]],
+        limit: int,
+        *,
+        skip_locked: bool = False,
+        watch: int = 0,
     ) -> Deletion:
         """Return the work of deleting slices as this run does."""
-        return Deletion(tuple(slices), limit, skip_locked, self.archive.table)
+        free = tuple((self.references.leave_out(target), part) for target, part in slices)
+        return Deletion(
+            free,
+            limit,
+            skip_locked,
+            never_waits=self.limits.skip_locked_from_start,
+            is_patient=not self.waits.skip_locked,
+            watch=watch,
+            archive=self.archive.table,
+        )
 
     def refuse_row(self, table: Table, key: str, reason: str) -> None:
         """Count a row that is stepped over; the first ones are named."""
-        leaf = self.leaf_of(table)
-        self.counters.row_refused(leaf, reason)
-        if leaf is not None:
-            self.sweep_pass.stepped_over(leaf)
-        if self.counters.refused_rows <= _MOST_NAMED:
+        self.rows_refused(table, 1, reason)
+        if self.counters.named_rows < _MOST_NAMED:
+            self.counters.named_rows += 1
             self.report.warn(f"row {key} of {table.quoted} was stepped over: {reason}")
             self.listener(RowSkipped(self.sweep.name, table.quoted, key, reason))
+
+    def rows_refused(self, table: Table, rows: int, reason: str) -> None:
+        """Count rows that are stepped over: refused ones, or what stands among such."""
+        leaf = self.leaf_of(table)
+        self.counters.rows_refused(leaf, rows, reason)
+        if leaf is not None:
+            self.sweep_pass.stepped_over(leaf)
 
     def leaf_of(self, table: Table) -> str | None:
         """Return the key in the pass of the leaf that a table is."""

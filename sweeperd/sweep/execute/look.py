@@ -68,7 +68,8 @@ class Look:
         self, run: RunContext, leaf: Leaf, session: Session, deadline: float, *, moves: bool
     ) -> None:
         self._run = run
-        self._target = leaf.target
+        self._all = leaf.target
+        self._target = run.references.leave_out(leaf.target, parents=True)
         self._one_heap = leaf.one_heap
         self._blocks = leaf.blocks
         self._session = session
@@ -105,6 +106,21 @@ class Look:
 
     async def at_rows(self) -> Found:
         """Return what stays, by reason."""
+        kept = await self._run.references.count_kept(
+            await self._session.get(), self._all, self._seconds_left
+        )
+        others = await self._others()
+        told = others.by_reason
+        if kept:
+            by = self._run.references.names(self._all.table)
+            told = (("referenced", by, kept), *told)
+        is_least = others.is_least or (kept or 0) >= MOST_ROWS
+        return replace(
+            others, by_reason=told, is_least=is_least, unknown=others.unknown or kept is None
+        )
+
+    async def _others(self) -> Found:
+        """Return what no known foreign key keeps, by reason."""
         left = await self.count()
         if left is None:
             return Found(unknown=True)
@@ -234,6 +250,10 @@ class _Trial:
     @property
     def locking_statements(self) -> int:
         return self.deletion.locking_statements
+
+    @property
+    def is_patient(self) -> bool:
+        return self.deletion.is_patient
 
     async def do(self, connection: Connection, opening: str) -> int | None:
         answer = await self.deletion.do(connection, opening)

@@ -88,6 +88,7 @@ class _Remains:
         """Whether something is known by which rows may have stayed."""
         return (
             self._run.sweep_pass[leaf.key].left_rows
+            or bool(self._run.references.names(leaf.target.table))
             or self._nothing_went
             or leaf.relation.row_security
             or leaf.relation.oid in self._triggers
@@ -160,6 +161,9 @@ class _Remains:
     ) -> Remaining:
         if reason == "suppressed":
             by = _suppressed_by(relation, self._triggers.get(relation.oid))
+        elif reason == "refused":
+            _, words = self._run.counters.refused_by_leaf.get(str(relation.oid), (0, ""))
+            by = f"{by}; the last: {words}" if words else by
         least, passes = found.is_least, reason == "locked"
         return Remaining(relation.shown, reason, rows, by, is_least=least, passes=passes)
 

@@ -53,6 +53,11 @@ class Identity:
         tables = {table.oid: table for table in proof.tables if table is not None}
         return cls(root, columns, archived, tables)
 
+    @property
+    def oids(self) -> dict[tuple[str, str], int]:
+        """The leaves' OIDs by schema and name."""
+        return {name: relation.oid for name, relation in self.relations.items()}
+
     async def look_again(self, connection: Connection, table: Relation) -> TableIdentity | None:
         """Look at a leaf that was rewritten; from now on its rows are in the file that it has now.
 
