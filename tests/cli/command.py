@@ -28,6 +28,8 @@ from tests.conftest import TestDatabase
 _STATES = Path(tempfile.mkdtemp(prefix="sweeperd-states-"))
 atexit.register(shutil.rmtree, _STATES, ignore_errors=True)
 SWEEPERD = (sys.executable, "-m", "sweeperd")
+# undoes what a shell does to its background jobs: they ignore SIGINT, and so do theirs
+CTRL_C = ("env", "--default-signal=INT")
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ async def on_a_terminal(
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 50 if columns else 0, columns, 0, 0))
     process = await asyncio.create_subprocess_exec(
-        *(*SWEEPERD, *args), stdout=theirs, stderr=theirs, stdin=theirs,
+        *(*CTRL_C, *SWEEPERD, *args), stdout=theirs, stderr=theirs, stdin=theirs,
         env={**os.environ, "STATE_DIRECTORY": state, "TERM": "xterm-256color", **environ},
     )  # fmt: skip
     os.close(theirs)

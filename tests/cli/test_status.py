@@ -13,7 +13,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.cli.command import SWEEPERD, Result, on_a_terminal, start, sweep_table, sweeperd
+from tests.cli.command import (
+    CTRL_C,
+    SWEEPERD,
+    Result,
+    on_a_terminal,
+    start,
+    sweep_table,
+    sweeperd,
+)
 from tests.conftest import TestDatabase
 from tests.daemon.process import PATIENCE, DaemonProcess
 
@@ -98,7 +106,7 @@ async def test_status_says_of_each_sweep_what_it_does_and_why(
         assert told.code == 1
         assert list(found) == ["bad", "good", "off"]
         good = found["good"]
-        assert (good["state"], good["reason"], good["behind"]) == ("idle", None, None)
+        assert (good["state"], good["reason"], good["behind"]) == ("idle", None, False)
         assert good["last_run"]["deleted_count"] == 50
         assert good["last_run"]["outcome"] == "drained"
         assert good["next_run"].endswith("+00:00")
@@ -229,7 +237,7 @@ async def test_ctrl_c_ends_the_waiting_and_not_the_run(
             "INSERT INTO t SELECT g, now() - interval '1 s' FROM generate_series(1, 300) g"
         )
         process = await asyncio.create_subprocess_exec(
-            *(*SWEEPERD, "sweep", "--daemon", "s", f"--config={tmp_path}/sweeperd.toml"),
+            *(*CTRL_C, *SWEEPERD, "sweep", "--daemon", "s", f"--config={tmp_path}/sweeperd.toml"),
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "STATE_DIRECTORY": str(daemon.state)},
         )
