@@ -15,7 +15,16 @@ from bench.cases import cases
 from bench.processes import many_sweeps, memory
 from bench.ratio import run_case
 from bench.row import QUICK, Row, Size
-from bench.special import far_link, locked_rows, near_link, snapshot_scale, steady_state
+from bench.special import (
+    chain,
+    chains,
+    far_link,
+    locked_rows,
+    near_link,
+    snapshot_scale,
+    steady_state,
+)
+from bench.state import one_of_many, state_write
 from bench.world import World
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -28,10 +37,14 @@ SPECIAL: dict[str, tuple[str, Callable[[Size], Awaitable[Row]]]] = {
     "steady": ("1,000 expired of 5 M, index", steady_state),
     "scale": ("old snapshot: 4 M rows beside 1 M", snapshot_scale),
     "locked": ("312 locked rows spread over 1.5 M", locked_rows),
+    "chain": ("a chain of 3,000 rows that refer to each other", chain),
+    "chains": ("20,000 rows in chains of 10", chains),
     "traffic": ("pgbench at half its saturated rate", same_table),
     "hot": ("1 GB without index beside a hot table", hot_table),
     "sweeps": ("300 sweeps due at once, one daemon", many_sweeps),
     "memory": ("memory of the process", memory),
+    "state-write": ("state of one commit, 1,000 sweeps", state_write),
+    "one-of-200": ("1 M rows beside 200 idle sweeps", one_of_many),
 }
 
 

@@ -99,6 +99,28 @@ def _cascade(size: Size) -> str:
     )
 
 
+def _referenced(size: Size, share: float) -> str:
+    """Return expired parents, of which that share is referred to."""
+    parents = size.rows(100_000)
+    return table(
+        parents,
+        1.0,
+        extra="CREATE TABLE c (id int PRIMARY KEY, t int REFERENCES t);;"
+        f"INSERT INTO c SELECT g, 1 + (g - 1) * {round(1 / share)} "
+        f"FROM generate_series(1, {int(parents * share)}) g;; CREATE INDEX ON c (t);;",
+    )
+
+
+def tree(rows: int, parent: str) -> str:
+    """Return expired rows that refer to each other."""
+    return (
+        "CREATE TABLE t (id int PRIMARY KEY, parent int, expires_at timestamptz);;"
+        f"INSERT INTO t SELECT g, {parent}, now() - interval '1 day' "
+        f"FROM generate_series(1, {rows}) g;;"
+        "ALTER TABLE t ADD FOREIGN KEY (parent) REFERENCES t;; CREATE INDEX ON t (parent);;"
+    )
+
+
 def _one_value(size: Size) -> str:
     return (
         f"CREATE TABLE t AS SELECT g AS id, {ROW}, now() - interval '1 day' AS expires_at "
@@ -122,6 +144,7 @@ _MOVE = (
     "WITH gone AS (DELETE FROM t WHERE expires_at <= $1 RETURNING *) "
     "INSERT INTO gone SELECT * FROM gone"
 )
+_FREE = "DELETE FROM t WHERE expires_at <= $1 AND NOT EXISTS (SELECT FROM c WHERE c.t = t.id)"
 _TWO = {"workers": 2}
 _VACUUMED = {"autovacuum": "on"}
 
@@ -148,6 +171,10 @@ def cases(size: Size) -> dict[str, Case]:
                          loop=True),
         "one-value": Case("1 M rows share one value", _one_value(size), 0.95, loop=True),
         "cascade": Case("cascade to a child, 3 rows each", _cascade(size), 0.8),
+        "referenced-2": Case("100,000 parents, 2 % referenced", _referenced(size, 0.02), 0.6,
+                             statement=_FREE),
+        "referenced-20": Case("100,000 parents, 20 % referenced", _referenced(size, 0.2), 0.6,
+                              statement=_FREE),
         "uuid": Case("2 M rows, uuid key, default autovacuum", uuid, 0.9, settings=_VACUUMED),
         "uuid-2": Case("the same, two workers", uuid, 1.1, _TWO, _VACUUMED),
     }  # fmt: skip

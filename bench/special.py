@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from bench.cases import table
+from bench.cases import table, tree
 from bench.link import slow_link
 from bench.peers import Measured, held_snapshot, one_delete, sweeperd
 from bench.row import Row, Size, median
@@ -144,6 +144,36 @@ async def locked_rows(size: Size) -> Row:
         ratio <= 1.5 and not wrong,
         "; ".join([note, *wrong]),
         _seconds(held, free),
+    )
+
+
+async def chain(size: Size) -> Row:
+    """A chain of 3,000 rows of which each refers to the one before."""
+    return await _tree(size, 3_000, "nullif(g - 1, 0)", 1.0)
+
+
+async def chains(size: Size) -> Row:
+    """20,000 rows in chains of 10."""
+    return await _tree(size, 20_000, "CASE WHEN g % 10 <> 1 THEN g - 1 END", 3.0)
+
+
+async def _tree(size: Size, rows: int, parent: str, most: float) -> Row:
+    sweeps: list[Measured] = []
+    deletes: list[Measured] = []
+    async with world() as made:
+        template = await made.prepare(tree(rows, parent))  # a small table at any size
+        for _ in range(size.pairs):
+            for run, peer in ((one_delete, deletes), (sweeperd, sweeps)):
+                async with made.copy(template) as dsn:
+                    peer.append(await run(dsn))
+    sweep, delete = (median(one.seconds for one in peer) for peer in (sweeps, deletes))
+    wrong = _wrong(sweeps, rows)
+    return Row(
+        f"{sweep:.2f} s",
+        f"{most:.0f} s",
+        sweep <= most and not wrong,
+        "; ".join([f"one DELETE {delete:.2f} s", *wrong]),
+        _seconds(sweeps, deletes),
     )
 
 

@@ -15,6 +15,7 @@ _MODULES: Final = {
     "check": "check",
     "demo": "demo",
     "discover": "discover",
+    "history": "history",
     "hold": "hold",
     "install": "install",
     "plan": "plan",

@@ -15,7 +15,7 @@ from sweeperd.config.values.wording import suggestion
 from sweeperd.daemon.control.endpoint import NotRunningError
 from sweeperd.daemon.recent_runs import RecentRuns, number
 from sweeperd.daemon.state.holds import damage_holds, read_holds
-from sweeperd.daemon.state.store import running_pid
+from sweeperd.daemon.state.lock import running_pid
 from sweeperd.daemon.status import Situation, SweepStatus
 from sweeperd.errors import EXIT_NOT_RUNNING, ConfigError, SweeperdError
 from sweeperd.host.clock import SystemClock

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -20,14 +21,17 @@ from sweeperd.cli.options import (
     meant_config,
 )
 from sweeperd.cli.output import shown
+from sweeperd.cli.terminal import say
 from sweeperd.config.files.loading import load_config
 from sweeperd.config.models import Config, SweepConfig
 from sweeperd.config.order import in_order
 from sweeperd.config.values.credentials import keep_credentials
 from sweeperd.daemon.control.messages import ControlRequest
+from sweeperd.daemon.run_record import finished_run
+from sweeperd.daemon.state.foreground import foreground_run
 from sweeperd.daemon.state.holds import put_in_force, read_holds
-from sweeperd.daemon.state.record import Loaded
-from sweeperd.daemon.state.store import running_pid
+from sweeperd.daemon.state.record import Loaded, SweepRecord
+from sweeperd.daemon.state.store import StateStore
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
 from sweeperd.host.clock import SystemClock
 from sweeperd.host.owner import become_owner_of
@@ -39,7 +43,6 @@ from sweeperd.postgres.connect import Database
 from sweeperd.sweep.guards.hold_file import Holds
 from sweeperd.sweep.once import run_once
 from sweeperd.sweep.options import RunOptions
-from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.outcome.report import Report
 from sweeperd.sweep.runner import ARCHIVES, Runner
 
@@ -80,8 +83,8 @@ def sweep(
     """Sweep now, in the foreground: all enabled sweeps, or those named, children first.
 
     Ctrl-C ends at the batch's edge with the report; a second one cancels the statement. A sweep
-    that is held is not run. In the daemon's state directory only holds that a guard sets and the
-    files of archive_to = "file:" are written.
+    that is held is not run. Each run goes on where the last one stopped, the daemon's or another
+    in the foreground, and leaves its position and its report in the state directory.
 
     With `--daemon` the daemon runs the one sweep named, now or once its run under way has ended;
     Ctrl-C then ends the waiting, not the run.
@@ -119,12 +122,12 @@ async def _sweep_all(
         try:
             for one in sweeps:
                 report = Report(one.name, asked.correlation_id or str(uuid.uuid4()))
-                report.memory = past.memory(one.name)
                 reports.append(report)
                 with run_context(one.name, report.correlation_id):
                     await _sweep_one(one, databases[one.database], report, (asked, past), signals)
         finally:
             hangup.cancel()
+            past.store.close()
     return reports
 
 
@@ -152,38 +155,45 @@ async def _sweep_one(
         released=released.kinds if released is not None else (),
         dry_run=asked.dry_run,
     )
-    with shown(report, past.holds, one, as_json=asked.as_json) as listener:
-        work = asyncio.ensure_future(
-            run_once(
-                Runner(
-                    one,
-                    database,
-                    SystemClock(),
-                    listener=listener,
-                    archives=asked.archives,
-                    holds=past.holds,
-                ),
-                report,
-                options,
-                timeout=one.timeout.total_seconds(),
-                clock=SystemClock(),
-            )
-        )
-        force = asyncio.ensure_future(signals.force.wait())
-        await asyncio.wait({work, force}, return_when=asyncio.FIRST_COMPLETED)
-        force.cancel()
-        if not work.done():
-            work.cancel()
-        try:
-            await work
-        except asyncio.CancelledError:
-            report.finish("stopped", "asked twice to stop: the statement was cancelled")
-    # a daemon keeps what its own next run compares with, and passes the release then; state that
-    # cannot be read stays so until a daemon has put it aside
-    passed = report.cutoff_time is not None and report.outcome != "held" and not asked.dry_run
-    is_damaged = past.loaded.unusable is not None or one.name in past.loaded.damaged
-    if released is not None and passed and not past.has_daemon and not is_damaged:
+    runner = partial(
+        Runner, one, database, SystemClock(), archives=asked.archives, holds=past.holds
+    )
+    if asked.dry_run:
+        report.memory = past.loaded.records.get(one.name, SweepRecord()).memory.copy()
+        with shown(report, past.holds, one, as_json=asked.as_json) as listener:
+            await _attended(runner(listener=listener), report, options, signals, one)
+        return
+    started = SystemClock().now()
+    with foreground_run(past.store, past.loaded, one.name) as run:
+        if run.obstacle is not None:
+            say(f"{one.name}: where this run stops will not be saved: {run.obstacle}", err=True)
+        report.memory = run.record.memory.copy()
+        with shown(report, past.holds, one, as_json=asked.as_json) as listener:
+            await _attended(runner(listener=listener), report, options, signals, one)
+        record = replace(run.record, memory=report.memory)
+        is_saved = run.save(record, finished_run(report, started))
+    # what could not be saved is not known to the next run, which passes the release, too
+    if released is not None and is_saved and report.cutoff_time and report.outcome != "held":
         past.holds.forget_release(one.name)
+
+
+async def _attended(
+    runner: Runner, report: Report, options: RunOptions, signals: Signals, sweep: SweepConfig
+) -> None:
+    """Run once; a second signal cancels the statement."""
+    seconds = sweep.timeout.total_seconds()
+    work = asyncio.ensure_future(
+        run_once(runner, report, options, timeout=seconds, clock=SystemClock())
+    )
+    force = asyncio.ensure_future(signals.force.wait())
+    await asyncio.wait({work, force}, return_when=asyncio.FIRST_COMPLETED)
+    force.cancel()
+    if not work.done():
+        work.cancel()
+    try:
+        await work
+    except asyncio.CancelledError:
+        report.finish("stopped", "asked twice to stop: the statement was cancelled")
 
 
 @dataclass(frozen=True)
@@ -191,27 +201,22 @@ class Past:
     """What is known of earlier runs, and what is held.
 
     Attributes:
-        loaded: The daemon's state.
+        loaded: The state.
         holds: The holds of the state directory.
-        has_daemon: Whether a daemon runs on it.
+        store: Where a run leaves what the next one needs.
     """
 
     loaded: Loaded
     holds: Holds
-    has_daemon: bool
+    store: StateStore
 
     @classmethod
     def of(cls, config: Config) -> Past:
         """Read the state; what cannot be read holds the sweeps it may concern."""
-        state_dir = config.daemon.state_dir
-        loaded, holds = read_holds(state_dir, SystemClock().now, config.sweeps.keys())
+        state_dir, now = config.daemon.state_dir, SystemClock().now
+        loaded, holds = read_holds(state_dir, now, config.sweeps.keys())
         put_in_force(holds, loaded, config.sweeps)
-        return cls(loaded, holds, running_pid(state_dir) is not None)
-
-    def memory(self, name: str) -> SweepMemory:
-        """Return what the guards compare the next run with; cursors stay the daemon's own."""
-        record = self.loaded.records.get(name)
-        return record.memory.for_guards() if record is not None else SweepMemory()
+        return cls(loaded, holds, StateStore(state_dir, now, config.daemon.history))
 
 
 def _exit_code(reports: list[Report]) -> int:

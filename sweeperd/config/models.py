@@ -218,6 +218,9 @@ class DaemonConfig(_Frozen):
     state_dir: AbsolutePath = Field(
         default_factory=default_state_dir, description="Where the daemon remembers its runs."
     )
+    history: PositiveDuration = Field(
+        timedelta(days=90), description="How long the reports of past runs are kept."
+    )
     socket: AbsolutePath | None = Field(None, description="The daemon's control socket.")
     metrics_listen: Listen | None = Field(
         None,

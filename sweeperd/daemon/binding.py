@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from sweeperd.config.models import SweepConfig
     from sweeperd.daemon.reachability import Outage
     from sweeperd.daemon.state.record import SweepRecord
+    from sweeperd.daemon.state.runs import Run
     from sweeperd.log.event import Listener
     from sweeperd.sweep.options import RunOptions
     from sweeperd.sweep.outcome.report import Report
@@ -35,11 +37,14 @@ class Records(Protocol):
     def record(self, name: str) -> SweepRecord:
         """Return a sweep's record."""
 
-    def note(self, name: str, record: SweepRecord) -> None:
-        """Keep a record."""
+    def note(self, name: str, record: SweepRecord, run: Run | None = None) -> None:
+        """Keep a record, and the run that has ended."""
 
-    def touch(self) -> None:
+    def touch(self, name: str) -> None:
         """Write soon: a record's memory has moved on."""
+
+    def run(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Surround a run; the record has by then what a foreground run has saved."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A finished run's account: the one log event that tells it, and the record that keeps it."""
+"""A finished run: the one log event that tells it, the history and the record that keep it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sweeperd.daemon.state.record import HISTORY_LENGTH, SweepRecord
+from sweeperd.daemon.state.runs import Run
 from sweeperd.errors import EXIT_UNAVAILABLE
 from sweeperd.log.event import emit
 
@@ -25,15 +26,24 @@ def log_run(report: Report) -> None:
     emit(report.ended())
 
 
-def recorded(record: SweepRecord, report: Report, started: datetime) -> SweepRecord:
+def finished_run(report: Report, started: datetime) -> Run:
+    """Return a run as the history keeps it.
+
+    Args:
+        report: What it did.
+        started: Wall time of its start.
+    """
+    return Run(report.sweep, {"started_at": started.isoformat(), **report.as_json()})
+
+
+def recorded(record: SweepRecord, report: Report, run: Run) -> SweepRecord:
     """Return the sweep's record after the run.
 
     Args:
         record: The record while it ran.
         report: What it did.
-        started: Wall time of its start.
+        run: The same, as the history keeps it.
     """
-    entry = {"started_at": started.isoformat(), **report.as_json()}
     return replace(
         record,
         last_outcome=report.outcome or "failed",
@@ -43,7 +53,7 @@ def recorded(record: SweepRecord, report: Report, started: datetime) -> SweepRec
         held=None,
         held_by=None,
         held_kinds=(),
-        history=(*record.history, entry)[-HISTORY_LENGTH:],
+        history=(*record.history, run.report)[-HISTORY_LENGTH:],
     )
 
 

@@ -124,12 +124,13 @@ class Daemon:
         keep_credentials()
         become_owner_of(config.daemon.state_dir, make=True)
         refuse_exposed(config.daemon.state_dir)
-        store = StateStore(config.daemon.state_dir)
+        store = StateStore(config.daemon.state_dir, self._clock.now, config.daemon.history)
         stack.enter_context(store.locked())
         self._notifier = stack.enter_context(connected_notifier(self._environ))
         self._ledger = Ledger(store)
         self._holds = holds_of(config.daemon.state_dir, self._clock.now, self._ledger.record)
         put_in_force(self._holds, self._ledger.loaded, config.sweeps)
+        self._ledger.settle()
         self._fleet = Fleet(
             self._connect, self._ledger, self._holds, self._clock, on_change=self._changed.set
         )
@@ -264,6 +265,7 @@ class Daemon:
 
     def _apply(self, config: Config) -> Changes:
         """Put a configuration in force."""
+        self._ledger.keep_for(config.daemon.history)
         self._metrics.apply(config, self._ledger.record)
         return self._fleet.apply(config)
 

@@ -14,7 +14,7 @@ from sweeperd.daemon.lag_watch import LagWatch
 from sweeperd.daemon.metrics.now import SweepNow
 from sweeperd.daemon.precedence import Turn
 from sweeperd.daemon.recent_runs import RecentRuns
-from sweeperd.daemon.run_record import did_not_happen, owed, recorded
+from sweeperd.daemon.run_record import did_not_happen, finished_run, owed, recorded
 from sweeperd.daemon.run_request import RunRequests
 from sweeperd.daemon.schedule import ClockReading, due, restored
 from sweeperd.daemon.status import RunUnderWay, Situation, waits_or_aside
@@ -128,7 +128,7 @@ class Supervisor:
         elif self.hold is not None:
             self._advance(binding)
         else:
-            await self._run_once(binding)
+            await self._run_once()
 
     def rebind(self, binding: SweepSpec) -> None:
         """Use other settings from the next start on; a run under way keeps its own."""
@@ -337,8 +337,13 @@ class Supervisor:
         self._progress = self._progress.started(self._clock.elapsed(), binding.timetable)
         self._share = self._draw()
 
-    async def _run_once(self, binding: SweepSpec) -> None:
+    async def _run_once(self) -> None:
         """Run once and account for it, however it ends."""
+        async with self._records.run(self.name):
+            if self._binding is not None and self.hold is None:  # as before this waited
+                await self._run(self._binding)
+
+    async def _run(self, binding: SweepSpec) -> None:
         before, past = self._record, self._progress
         now, released = ClockReading.of(self._clock), self._holds.released(self.name)
         kinds = released.kinds if released is not None else ()
@@ -392,8 +397,9 @@ class Supervisor:
     ) -> None:
         """Log, record, and set the timetable after a run."""
         self._log_end(report)
-        self._runs.add({"started_at": started.wall.isoformat(), **report.as_json()})
-        record = recorded(self._record, report, started.wall)
+        run = finished_run(report, started.wall)
+        self._runs.add(run.report)
+        record = recorded(self._record, report, run)
         if did_not_happen(report):
             record = owed(record, before)
             self._progress = replace(past, retry=True)
@@ -403,7 +409,7 @@ class Supervisor:
                 left_over=report.left_over,
                 retry=report.exit_code == EXIT_UNAVAILABLE,
             )
-        self._records.note(self.name, record)
+        self._records.note(self.name, record, run)
 
     def _log_end(self, report: Report) -> None:
         """Log how the run ended; that a database is away is told once for all sweeps on it."""
@@ -426,7 +432,7 @@ class Supervisor:
 
     def _hear(self, outage: Outage, event: Event) -> None:
         """Take an event of the run under way; it may have moved the memory on."""
-        self._records.touch()
+        self._records.touch(self.name)
         if isinstance(event, DatabaseLost):
             outage.lose(event.reason)  # tells it once, for all sweeps on the database
         elif isinstance(event, DatabaseBack):

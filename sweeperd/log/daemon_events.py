@@ -271,12 +271,12 @@ class StateSavedAgain(Event):
 
 @dataclass(frozen=True)
 class StateSetAside(Event):
-    """A state that cannot be used is kept beside a new one.
+    """A state cannot be used, and is kept beside a new one unless it may be good.
 
     Attributes:
         path: The file.
         reason: Why it cannot be used.
-        kept: Its name now; None when it could not be renamed.
+        kept: Its name now; None when it was not renamed.
         error: Why it could not be renamed.
     """
 
@@ -293,6 +293,8 @@ class StateSetAside(Event):
         text = f"The state {self.path} cannot be used{because(self.reason)}"
         if self.kept is not None:
             return f"{text}; kept as {self.kept}"
+        if self.error is None:
+            return text
         return f"{text}; it cannot be renamed{because(self.error)}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -70,6 +70,8 @@ class RunEnded(Event):
         strategy_reason: Why, or for how many leaves.
         deleted_count: Rows deleted and committed.
         skipped_count: Expired rows that were left.
+        kept_referenced: How many of these only foreign keys keep.
+        remaining: How many by reason, after a whole pass that left some.
         batches: Batches committed.
         duration_seconds: Wall duration.
         end_reason: Why it ended so, as a sentence; None where the outcome says it all.
@@ -98,6 +100,8 @@ class RunEnded(Event):
     retention_lag_seconds: float | None = None
     warnings: Sequence[str] | None = None
     error: str | None = None
+    kept_referenced: int = 0
+    remaining: Mapping[str, int] | None = None
 
     def topic(self) -> tuple[object, ...]:
         """Return the sweep: the end of a run replaces that of the run before."""
@@ -112,16 +116,15 @@ class RunEnded(Event):
         text = f"{counted(self.deleted_count, 'row')} deleted"
         if self.skipped_count:
             text += f", {self.skipped_count} skipped"
+        if self.kept_referenced:
+            text += f" ({self.kept_referenced} kept by foreign keys)"
         text += f" in {counted(self.batches, 'batch')}"
         return text if self.duration_seconds is None else f"{text}, {self.duration_seconds} s"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepRan(RunEnded):
-    """A run ended by itself, or was ended in order."""
-
+class _Ran(RunEnded):
     name = "sweep_ran"
-    level = "info"
     message_id = "696b5ee58c6b42cf9c8b2a614a675b67"
 
     def sentence(self) -> str:
@@ -131,6 +134,20 @@ class SweepRan(RunEnded):
         if self.cutoff_time:
             text += f", cutoff {self.cutoff_time}"
         return f"{text} ({self.end_reason})" if self.end_reason else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepIncomplete(_Ran):
+    """A whole pass is over and left rows or leaves that somebody can mend."""
+
+    level = "warning"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRan(_Ran):
+    """A run ended by itself, or was ended in order."""
+
+    level = "info"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -203,6 +203,28 @@ class SweepWarning(Event):
 
 
 @dataclass(frozen=True)
+class LeafSetAside(Event):
+    """A leaf cannot be swept in this run; the others go on.
+
+    Attributes:
+        sweep: The sweep's name.
+        leaf: The leaf, qualified.
+        reason: Why.
+    """
+
+    name = "leaf_set_aside"
+    level = "warning"
+    message_id = "8fb9f44ec01642f5b0245aa9d4ca5244"
+
+    sweep: str
+    leaf: str
+    reason: str
+
+    def sentence(self) -> str:
+        return f"Sweep {self.sweep} leaves {self.leaf} out of this run{because(self.reason)}"
+
+
+@dataclass(frozen=True)
 class StrategyChanged(Event):
     """What was read contradicts the choice of the strategy.
 

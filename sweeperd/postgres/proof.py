@@ -8,8 +8,9 @@ from typing import Final
 import asyncpg
 
 from sweeperd.postgres.copy_out import copied
+from sweeperd.postgres.sql.rows import Tid
 
-_COUNTS: Final = 7  # columns before those of a table
+_COUNTS: Final = 8  # columns before those of a table
 _NULL: Final = "\\N"  # COPY's text format
 
 
@@ -58,6 +59,7 @@ class Proof:
         skipped: Expired rows that were there all the same, by slice.
         kept: Rows that an archive took, by slice.
         stayed: Which of the rows that a file archive has are in the table all the same, by slice.
+        left: Places of skipped rows, by slice; None where they are many.
         tables: The tables asked for, in that order; None for one that is not there.
     """
 
@@ -67,6 +69,7 @@ class Proof:
     skipped: tuple[int, ...]
     kept: tuple[int, ...]
     stayed: tuple[tuple[int, ...], ...]
+    left: tuple[tuple[Tid, ...] | None, ...]
     tables: tuple[TableIdentity | None, ...]
 
 
@@ -81,7 +84,7 @@ async def read_proof(connection: asyncpg.Connection, query: str) -> Proof:
         [None if field == _NULL else field for field in line.split("\t")]
         for line in (await copied(connection, query)).decode().splitlines()
     ]
-    xid, started, stats_reset, deleted, skipped, kept, stayed = rows[0][:_COUNTS]
+    xid, started, stats_reset, deleted, skipped, kept, stayed, left = rows[0][:_COUNTS]
     return Proof(
         xid,
         Epoch(started or "", stats_reset),
@@ -89,12 +92,19 @@ async def read_proof(connection: asyncpg.Connection, query: str) -> Proof:
         _numbers(skipped),
         _numbers(kept),
         tuple(_numbers(one) for one in (stayed or "").split(";")[:-1]),
+        tuple(_tids(one) for one in (left or "").split(";")[:-1]),
         tuple(_table(row[_COUNTS:]) for row in rows if row[_COUNTS] is not None),
     )
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:
     return tuple(int(number) for number in (text or "").split())
+
+
+def _tids(text: str) -> tuple[Tid, ...] | None:
+    """Return places such as ``(0,1) (7,2)``."""
+    pairs = (place.strip("()").split(",") for place in text.split())
+    return tuple((int(block), int(offset)) for block, offset in pairs) or None
 
 
 def _table(row: list[str | None]) -> TableIdentity | None:

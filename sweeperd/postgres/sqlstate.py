@@ -37,9 +37,15 @@ ROW_SECURITY_CURE = (
 )
 _LOCK_NOT_AVAILABLE = "55P03"
 _QUERY_CANCELED = "57014"
-_INSUFFICIENT_PRIVILEGE = "42501"
 _DEADLOCK = "40P01"
 _READ_ONLY = "25006"
+# NO ACTION and, on 18 and newer, RESTRICT
+_REFERENCED = frozenset({"23503", "23001"})
+
+# What raises these is never the code of a trigger itself, though one may be under way.
+_INTERRUPTS = frozenset({"ProcessInterrupts", "DeadLockReport"})
+_RAISE = "exec_stmt_raise"  # pl_exec.c
+_LOCK_STATES = frozenset({_LOCK_NOT_AVAILABLE, _DEADLOCK})
 
 # Classes that PostgreSQL itself raises for one row's data, and P0 for what a trigger raises.
 _ROW_CLASSES = frozenset({"22", "23", "27", "44", "P0"})
@@ -58,12 +64,23 @@ _SYSTEM_CLASSES = frozenset(
 def classify(error: BaseException) -> Fault:
     """Return the reaction to an error met inside a batch.
 
-    A SQLSTATE of no known class can only come from a trigger's ``RAISE ... ERRCODE``: it is a
-    row's.
+    What is raised inside a function, such as a trigger's, is a row's, whatever its SQLSTATE; so is
+    a SQLSTATE of no known class, which only ``RAISE ... ERRCODE`` gives.
     """
     if isinstance(error, asyncpg.PostgresError):
+        if _is_raised_inside(error):
+            return Fault.ROW
         return _by_state(error.sqlstate or "XX000")
     return Fault.LOST if isinstance(error, LOST_ERRORS) else Fault.FATAL
+
+
+def _is_raised_inside(error: asyncpg.PostgresError) -> bool:
+    """Whether a function raised it; a lock or a timeout that it met is not its own doing."""
+    routine = error.server_source_function
+    if routine == _RAISE:
+        return True
+    met = routine in _INTERRUPTS or error.sqlstate in _LOCK_STATES
+    return not met and raised_in(error) is not None
 
 
 def _by_state(state: str) -> Fault:
@@ -89,14 +106,20 @@ def _by_state(state: str) -> Fault:
     return Fault.ROW
 
 
+def is_referenced(error: BaseException) -> bool:
+    """Whether a foreign key refused to let a row go."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _REFERENCED
+
+
 def describe(error: BaseException) -> str:
     """Return one line a person can act on: the server's words, cut to size, and its SQLSTATE."""
     words = bounded(str(error)).strip().partition("\n")[0] or type(error).__name__
     if isinstance(error, asyncpg.PostgresError):
-        detail = bounded(getattr(error, "detail", None) or "")
-        if detail and "\n" not in detail:
-            words = f"{words}: {detail}"
-        if error.sqlstate == _INSUFFICIENT_PRIVILEGE and (function := _function(error)):
+        for more in (error.detail, error.hint):
+            text = bounded(more or "")
+            if text and "\n" not in text:
+                words = f"{words}: {text}"
+        if function := raised_in(error):
             words = f"{words}, in {function}"
         if error.server_source_function == _ROW_SECURITY_ROUTINE:
             words = f"{words}; {ROW_SECURITY_CURE}"
@@ -104,7 +127,7 @@ def describe(error: BaseException) -> str:
     return words
 
 
-def _function(error: asyncpg.PostgresError) -> str | None:
+def raised_in(error: asyncpg.PostgresError) -> str | None:
     """Return the function that an error was raised in, such as a trigger's; None if in none."""
     context = bounded(getattr(error, "context", None) or "")
     return next((line.strip() for line in context.splitlines() if " function " in line), None)

@@ -176,6 +176,19 @@ async def reading_rows(
 
 
 @asynccontextmanager
+async def locking_rows(connection: Connection, frame: Frame) -> AsyncIterator[None]:
+    """Frame reads that lock what nobody else has locked, for as long as they take.
+
+    Args:
+        connection: In no transaction.
+        frame: As for `reading_rows`.
+    """
+    frame = replace(frame, read_only=False, transaction_timeout_ms=0)
+    async with _transaction(connection, frame):
+        yield
+
+
+@asynccontextmanager
 async def _transaction(
     connection: Connection, frame: Frame, further: Mapping[str, str] | None = None
 ) -> AsyncIterator[None]:

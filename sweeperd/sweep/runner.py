@@ -31,9 +31,11 @@ from sweeperd.sweep.execute.dry_run import count_expired
 from sweeperd.sweep.execute.health_watch import HealthWatch
 from sweeperd.sweep.execute.partitions import Partitions, find_past
 from sweeperd.sweep.execute.pool import Pool
+from sweeperd.sweep.execute.references import References
 from sweeperd.sweep.execute.remaining import conclude
 from sweeperd.sweep.execute.row_limits import RowLimits
 from sweeperd.sweep.execute.session import Session
+from sweeperd.sweep.execute.suppressors import Suppressors
 from sweeperd.sweep.execute.vacuum import vacuum_if_large
 from sweeperd.sweep.execute.waits import Waits
 from sweeperd.sweep.guards.decide import HoldReasons, find_holds, unreleased
@@ -42,8 +44,10 @@ from sweeperd.sweep.guards.hold_file import BY_GUARD, Hold, Holds, policy_of
 from sweeperd.sweep.options import RunOptions
 from sweeperd.sweep.outcome.lag import RetentionLag
 from sweeperd.sweep.outcome.report import LeafPlan, Report, RunEndError
+from sweeperd.sweep.outcome.sweep_pass import Leaf as PassLeaf
+from sweeperd.sweep.outcome.sweep_pass import SweepPass, pass_fingerprint
 from sweeperd.sweep.outcome.usual_load import UsualLoad
-from sweeperd.sweep.plan.strategy import Choice, plan
+from sweeperd.sweep.plan.strategy import Choice, continued, plan
 from sweeperd.sweep.survey.dependents import surroundings
 from sweeperd.sweep.survey.facts import unguarded, was_promoted
 from sweeperd.sweep.survey.frame import table_frame
@@ -54,7 +58,7 @@ ARCHIVES: Final = "archive"  # below the state directory
 LAG_SECONDS: Final = 4.0  # for measuring the retention lag, connecting included
 
 # ends after which a look at the dead rows is in place: the server is well, and time is left
-_VACUUM_AFTER: Final = frozenset({"drained", "capped", "failed"})
+_VACUUM_AFTER: Final = frozenset({"drained", "incomplete", "capped", "failed"})
 
 
 class Runner:
@@ -117,11 +121,11 @@ class Runner:
                 return
             self._guard(report, found, held, options.released)
             await self._look_around(connection, report, found)
-            run = self._start(report, found, options)
+            run = self._start(report, found, options, again=bool(held))
             session.join(run)
             found = await self._remove_partitions(run, session, found)
             connection = await session.get()
-            choices = self._choose(report, found)
+            choices = self._choose(run, found)
             where = ArchiveRun(found.root, found.columns, found.server, found.cutoff)
             archive = await choose_archive(
                 connection, self._sweep, self._archives, where, report.correlation_id
@@ -180,9 +184,14 @@ class Runner:
             report.warn(f"not guarded, for this role cannot read it: {name}")
         return found
 
-    def _choose(self, report: Report, found: Survey) -> list[Choice]:
-        choices = plan(self._sweep, found)
-        report.plan = [LeafPlan(c.leaf.relation.shown, c.strategy, c.reason) for c in choices]
+    def _choose(self, run: RunContext, found: Survey) -> list[Choice]:
+        """Choose how the leaves are swept that the pass has left, in turn."""
+        made = {choice.leaf.key: choice for choice in plan(self._sweep, found)}
+        choices = [
+            continued(made[key], self._sweep, found.column, run.sweep_pass[key])
+            for key in run.sweep_pass.in_turn
+        ]
+        run.report.plan = [LeafPlan(c.leaf.relation.shown, c.strategy, c.reason) for c in choices]
         return choices
 
     async def _look_around(self, connection: Connection, report: Report, found: Survey) -> None:
@@ -242,9 +251,10 @@ class Runner:
         partitions = Partitions(run, session, found.root, drop=self._sweep.partitions == "drop")
         await partitions.finish_pending()
         past = await find_past(await session.get(), found.root, found.target.column)
-        await partitions.remove(past)
-        gone = {one.oid for one in past}
+        gone = await partitions.remove(past)
         leaves = tuple(leaf for leaf in found.leaves if leaf.relation.oid not in gone)
+        for oid in gone:
+            run.sweep_pass.forget(str(oid))
         return replace(found, leaves=leaves)
 
     async def _sweep_all(
@@ -261,7 +271,20 @@ class Runner:
             except RunEndError as error:
                 run.report.warn(error.reason)
 
-    def _start(self, report: Report, found: Survey, options: RunOptions) -> RunContext:
+    def _resume(self, report: Report, found: Survey, *, again: bool) -> SweepPass:
+        """Take up the pass where the last run left it, or begin another one."""
+        number = found.column.number if found.column is not None else None
+        facts = found.facts
+        leaves = [
+            PassLeaf(leaf.key, found.identity.tables.get(leaf.key), leaf.blocks)
+            for leaf in found.leaves
+        ]
+        mark = pass_fingerprint(facts.fingerprint, facts.oid, number, self._sweep.strategy)
+        return SweepPass(report.memory, mark, found.server.cutoff, leaves, again=again)
+
+    def _start(
+        self, report: Report, found: Survey, options: RunOptions, *, again: bool
+    ) -> RunContext:
         name = f"sweeperd:{report.correlation_id[:8]}:{self._sweep.name}"
         limits = BatchLimits.of(name, self._sweep, found.server)
         if limits.skip_locked_from_start:
@@ -281,11 +304,16 @@ class Runner:
             lockable=found.lockable,
             limits=replace(limits, frame=frame),
             identity=found.identity,
+            sweep_pass=self._resume(report, found, again=again),
             listener=self._listener,
             report=report,
             counters=Counters(report),
             row_limits=row_limits,
             waits=waits,
+            suppressors=Suppressors(found.identity.relations),
+            references=References(
+                found.identity.oids, table_frame(self._sweep, search_path=found.search_path)
+            ),
             hold_gate=self._gate,
             health=HealthWatch(self._database.config.health, waits),
         )

@@ -139,7 +139,7 @@ async def test_ctrl_c_ends_at_the_batchs_edge_with_the_report(
     assert report["deleted_count"] == 200 - await left(database) > 0
 
 
-async def test_only_the_lock_of_batches_is_written_to_the_state_directory(
+async def test_only_state_and_locks_are_written_to_the_state_directory(
     database: TestDatabase, tmp_path: Path
 ) -> None:
     await database.execute(ROWS)
@@ -148,7 +148,8 @@ async def test_only_the_lock_of_batches_is_written_to_the_state_directory(
 
     await sweeperd("sweep", configured(tmp_path, database), STATE_DIRECTORY=str(state))
 
-    assert [path.name for path in state.rglob("*")] == ["batches.lock"]
+    names = {"batches.lock", "runs.lock", "state.db", "state.sequence"}
+    assert {path.name for path in state.rglob("*")} == names
 
 
 async def test_a_first_run_that_would_empty_the_table_is_held_until_release(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeperd.config.files.loading import UNAVAILABLE, load_config
+from sweeperd.config.files.loading import load_config
 from sweeperd.config.order import in_order
 from sweeperd.errors import ConfigError
 
@@ -254,15 +254,6 @@ def test_defaults_reach_each_sweep_and_are_told_once(tmp_path: Path) -> None:
 
     table = write(tmp_path, '[defaults]\ntable = "t"\n' + DATABASE + sweeps)
     assert "defaults.table: belongs to each sweep" in problems(table)[0]
-
-
-@pytest.mark.parametrize("key", sorted(UNAVAILABLE["sweeps"] | UNAVAILABLE["daemon"]))
-def test_a_key_without_engine_is_not_available_yet(tmp_path: Path, key: str) -> None:
-    table = "daemon" if key in UNAVAILABLE["daemon"] else "sweeps.z"
-    value = "127.0.0.1:1" if key.endswith("listen") else "/x" if table == "daemon" else "1h"
-    path = write(tmp_path, f'{DATABASE}{SWEEP}[{table}]\n{key} = "{value}"\n')
-
-    assert f"{table}.{key}: is not available yet; take it out" in "\n".join(problems(path))
 
 
 def test_a_sweep_without_database_names_the_choices(tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from sweeperd.daemon.state.found import read_records
+from sweeperd.daemon.state.record import SweepRecord
+
 PATIENCE = 40.0  # seconds until a test gives up
 
 
@@ -136,6 +139,5 @@ class DaemonProcess:
         await self._reader
         return code
 
-    def saved(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.state / "state.json").read_text())["sweeps"]
-        return found
+    def saved(self) -> dict[str, SweepRecord]:
+        return read_records(self.state).records

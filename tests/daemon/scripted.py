@@ -21,6 +21,7 @@ from sweeperd.sweep.outcome.lag import RetentionLag
 if TYPE_CHECKING:
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
     from sweeperd.daemon.schedule import WallWindow
+    from sweeperd.daemon.state.runs import Run
     from sweeperd.log.event import Listener
     from sweeperd.sweep.options import RunOptions
     from sweeperd.sweep.outcome.report import Report
@@ -84,16 +85,22 @@ class Memory:
 
     def __init__(self, **records: SweepRecord) -> None:
         self.records = records
+        self.runs: list[Run] = []
         self.touched = 0
 
     def record(self, name: str) -> SweepRecord:
         return self.records.get(name, SweepRecord())
 
-    def note(self, name: str, record: SweepRecord) -> None:
+    def note(self, name: str, record: SweepRecord, run: Run | None = None) -> None:
         self.records[name] = record
+        self.runs += [run] if run is not None else []
 
-    def touch(self) -> None:
+    def touch(self, name: str) -> None:  # noqa: ARG002 - as the ledger's
         self.touched += 1
+
+    @asynccontextmanager
+    async def run(self, name: str) -> AsyncIterator[None]:  # noqa: ARG002 - as the ledger's
+        yield
 
 
 @dataclass

@@ -25,7 +25,8 @@ from tests.parts import need
 
 FILL = (
     "CREATE TABLE t (id int PRIMARY KEY, expires_at timestamptz);"
-    "INSERT INTO t SELECT g, now() + (g - 500.5) * interval '1 min' FROM generate_series(1, 1000) g"
+    "INSERT INTO t SELECT g, now() + (g - 500.5) * interval '1 hour' "
+    "FROM generate_series(1, 1000) g"
 )
 EXPIRED = 500
 SWEEP = SweepConfig(name="s", database="app", table="t", column="expires_at", keep=timedelta(0))
@@ -290,8 +291,9 @@ async def test_damage_to_any_file_of_a_killed_daemon_lets_no_held_row_go(
         await daemon.event("sweep_held", sweep="s")
         daemon.process.kill()
         await daemon.process.wait()
+        as_it_was = tmp_path / "as it was"
+        shutil.copytree(daemon.state, as_it_was)
         for path in [path for path in daemon.state.rglob("*") if path.is_file()]:
-            content = path.read_bytes()
             path.write_bytes(DAMAGE[damage])
             told = len(daemon.named("sweep_held"))
             await daemon.start()
@@ -300,18 +302,19 @@ async def test_damage_to_any_file_of_a_killed_daemon_lets_no_held_row_go(
             await daemon.process.wait()
             assert (await sweeperd("sweep", config, **state)).code == 1
             assert await expired(filled) == EXPIRED
-            path.write_bytes(content)
+            shutil.rmtree(daemon.state)
+            shutil.copytree(as_it_was, daemon.state)
 
 
 async def test_damaged_state_holds_every_sweep_and_a_release_ends_it(
     filled: TestDatabase, tmp_path: Path, state: Path
 ) -> None:
     option = configured(tmp_path, filled)
-    (state / "state.json").write_bytes(b"")
+    (state / "state.db").write_bytes(b"")
 
     held = await command(state, "sweep", option)
     await command(state, "release", "s", option)
-    (state / "state.json").unlink()
+    (state / "state.db").unlink()
     swept = await command(state, "sweep", option)
 
     assert held.code == 1

@@ -29,7 +29,8 @@ from tests.sweep.proxy import Proxy
 USER = "games"
 FILL = (
     "CREATE TABLE t (id int PRIMARY KEY, expires_at timestamptz);"
-    "INSERT INTO t SELECT g, now() + (g - 500.5) * interval '1 min' FROM generate_series(1, 1000) g"
+    "INSERT INTO t SELECT g, now() + (g - 500.5) * interval '1 hour' "
+    "FROM generate_series(1, 1000) g"
 )
 MANY = (
     "CREATE TABLE t AS SELECT g AS id, now() + (g - 20000.5) * interval '1 min' AS expires_at "
@@ -284,7 +285,7 @@ async def test_whatever_lies_where_the_lock_file_should_be_no_held_row_goes(
 async def test_whatever_lies_where_the_state_should_be_holds_until_it_is_released(
     filled: TestDatabase, tmp_path: Path, state: Path, what: str
 ) -> None:
-    place = state / "state.json"
+    place = state / "state.db"
     if what == "directory":
         place.mkdir()
     elif what == "fifo":

@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+from sweeperd.daemon.state.runs import read_runs
 from sweeperd.demo.server import Installation, Server
 from tests.cli.command import sweep_table, sweeperd
 from tests.conftest import TestDatabase
@@ -52,7 +53,7 @@ async def test_the_seed_job_runs_from_ten_lines(database: TestDatabase, tmp_path
     assert re.fullmatch(r"[0-9a-f-]{36}", ran["correlation_id"])
     assert ran["cutoff_time"].endswith("+00:00")
     assert ran["correlation_id"] == daemon.named("sweep_started")[0]["correlation_id"]
-    assert daemon.saved()["session_cleanup"]["last_outcome"] == "drained"
+    assert daemon.saved()["session_cleanup"].last_outcome == "drained"
 
 
 async def test_the_manager_hears_ready_beats_reloads_and_the_end(
@@ -114,14 +115,14 @@ async def test_kill_9_in_a_run_costs_one_batch_at_most(
         while not await database.fetchval("SELECT count(*) > 300 FROM gone"):
             assert daemon.process.returncode is None
         await daemon.end(signal.SIGKILL)
-        cursor = next(iter(daemon.saved()["s"]["memory"]["cursors"].values()))
+        leaf = next(iter(daemon.saved()["s"].memory.leaves.values()))
         left = await database.fetchval(
             "SELECT count(*) FROM t "
             "WHERE id > 0 AND ctid < format('(%s,%s)', $1::int, $2::int)::tid",
-            cursor["block"],
-            cursor["offset"],
+            leaf.stretches[0].end_block,
+            leaf.stretches[0].end_offset,
         )
-        assert left == 0, "the saved cursor lies behind what was committed"
+        assert left == 0, "the saved position lies behind what was committed"
         await daemon.start()
         ran = await daemon.event("sweep_ran")
         assert await daemon.end() == 0
@@ -240,24 +241,30 @@ async def test_a_bad_configuration_ends_with_78_and_no_ready(tmp_path: Path) -> 
         assert daemon.notify.drain() == []
 
 
-async def test_a_damaged_state_is_kept_aside_and_holds_until_it_is_released(
+async def test_a_state_that_was_emptied_is_kept_aside_and_holds_until_it_is_released(
     database: TestDatabase, tmp_path: Path
 ) -> None:
     await database.execute(ROWS.format(5))
-    rows = await database.fetchval("SELECT count(*) FROM t")
-    daemon = DaemonProcess(tmp_path, database.dsn, sweep_table())
-    (daemon.state / "state.json").write_text('{"version": 1, "sweeps": {"s"')
-    async with daemon:
+    config = f"--config={tmp_path}/sweeperd.toml"
+    async with DaemonProcess(tmp_path, database.dsn, sweep_table(interval="1s")) as daemon:
+        state = {"STATE_DIRECTORY": str(daemon.state)}
+        await daemon.event("sweep_ran")
+        await daemon.end(signal.SIGKILL)
+        (daemon.state / "state.db").write_bytes(b"")
+        await database.execute("INSERT INTO t VALUES (9, '2000-01-01')")
+        rows = await database.fetchval("SELECT count(*) FROM t")
+
+        await daemon.start()
         aside = await daemon.event("state_set_aside")
         held = await daemon.event("sweep_held", sweep="s")
-        assert "the state of earlier runs cannot be read" in held["reason"]
+        assert "the state of earlier runs cannot be read: state.db: it is empty" in held["reason"]
         assert await database.fetchval("SELECT count(*) FROM t") == rows
-        state = {"STATE_DIRECTORY": str(daemon.state)}
-        await sweeperd("release", "s", f"--config={tmp_path}/sweeperd.toml", **state)
-        await daemon.event("sweep_ran")
+        await sweeperd("release", "s", config, **state)
+        await daemon.event("sweep_ran", deleted_count=1)
         assert await daemon.end() == 0
 
-    assert Path(aside["kept"]).read_text().startswith('{"version"')
+    assert Path(aside["kept"]).read_bytes() == b""
+    assert 1 in [run["deleted_count"] for run in read_runs(daemon.state, "s")]
 
 
 async def test_a_password_is_in_no_line_of_the_log(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from sweeperd.daemon.state.record import SweepRecord
 from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
 from sweeperd.log.run_events import BatchCommitted
 from sweeperd.sweep.outcome.memory import SweepMemory
+from sweeperd.sweep.outcome.progress import LeafProgress
 from tests.daemon.fake_clock import FakeClock
 from tests.daemon.scripted import (
     HOUR,
@@ -120,12 +121,17 @@ async def test_a_run_missed_in_suspend_comes_soon_after_it(
     assert link.starts[1] - resumed <= 60
 
 
+def at(value: int) -> LeafProgress:
+    """Return how far a leaf has come by slices of its column."""
+    return LeafProgress("at a position", value=value)
+
+
 async def test_what_is_left_over_is_taken_up_after_the_pause_at_its_cursor(
     clock: FakeClock, link: ScriptedLink
 ) -> None:
     async def leaves_a_cursor(call: Call) -> None:
-        cursors = call.report.memory.cursors
-        cursors["1:index"] = int(str(cursors.get("1:index", 0))) + 1
+        leaves = call.report.memory.leaves
+        leaves["1"] = at(int(str(leaves.get("1", at(0)).value)) + 1)
         await times_out(call)
 
     link.behaviours = [leaves_a_cursor, leaves_a_cursor, drains]
@@ -135,12 +141,12 @@ async def test_what_is_left_over_is_taken_up_after_the_pause_at_its_cursor(
             await clock.sleep(HOUR)
 
     assert [start - link.starts[0] for start in link.starts] == [0, 60, 120]
-    assert link.calls[2].report.memory.cursors == {"1:index": 2}
+    assert link.calls[2].report.memory.leaves == {"1": at(2)}
     ends = [log["event"] for log in logs if log["event"] in OUTCOMES]
     assert ends == ["sweep_timed_out", "sweep_timed_out", "sweep_ran"]
     record = memory.record("sessions")
-    assert record.memory.cursors == {"1:index": 2}
-    assert [run["outcome"] for run in record.history] == ["timed_out", "timed_out", "drained"]
+    assert record.memory.leaves == {"1": at(2)}
+    assert [run.report["outcome"] for run in memory.runs] == ["timed_out", "timed_out", "drained"]
     assert not record.left_over
 
 
@@ -148,14 +154,14 @@ async def test_a_crash_in_a_run_is_taken_up_after_the_pause(
     clock: FakeClock, link: ScriptedLink
 ) -> None:
     died = replace(
-        ago(clock, seconds=10), last_outcome=None, memory=SweepMemory(cursors={"1:index": 7})
+        ago(clock, seconds=10), last_outcome=None, memory=SweepMemory(leaves={"1": at(7)})
     )
     begun = clock.elapsed()
     async with running(supervise(link, Memory(sessions=died))):
         await clock.sleep(HOUR)
 
     assert [start - begun for start in link.starts] == [50]
-    assert link.calls[0].report.memory.cursors == {"1:index": 7}
+    assert link.calls[0].report.memory.leaves == {"1": at(7)}
 
 
 async def test_a_database_that_is_lost_in_a_run_is_told_with_the_reason(
@@ -182,7 +188,7 @@ async def test_the_memory_is_on_record_while_the_run_goes_on(
     seen: list[SweepRecord] = []
 
     async def commits(call: Call) -> None:
-        call.report.memory.keep_cursor("1:index", 1)
+        call.report.memory.leaves["1"] = at(1)
         call.listener(BatchCommitted("sessions", "1:index", 1, 0.1))
         seen.append(memory.record("sessions"))
         await drains(call)
@@ -191,7 +197,7 @@ async def test_the_memory_is_on_record_while_the_run_goes_on(
     async with running(supervise(link, memory)):
         await clock.sleep(HOUR)
 
-    assert seen[0].memory.cursors == {"1:index": 1}
+    assert seen[0].memory.leaves == {"1": at(1)}
     assert seen[0].last_outcome is None
     assert seen[0].last_start is not None
     assert memory.touched == 1

@@ -158,7 +158,7 @@ async def test_links_that_the_owner_laid_lead_root_nowhere(
     victim.chmod(0o600)
     (state / "archive").symlink_to(tmp_path)
     os.lchown(state / "archive", pwd.getpwnam(OWNER).pw_uid, -1)
-    for name in ("state.json", "state.json.part", "lock"):
+    for name in ("state.db", "state.db-wal", "state.sequence", "runs.lock", "lock"):
         (state / name).symlink_to(victim)
     async with reached(database) as dsn:
         option = configured(tmp_path, database, sweep_table(archive_to="file:old"), dsn=dsn)

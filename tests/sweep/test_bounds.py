@@ -195,14 +195,18 @@ class Driver:
         assert lane.position == piece.end
 
 
-@given(values=st.lists(st.integers(-9, 60), max_size=80), data=st.data(), has_places=st.booleans())
+@given(
+    values=st.lists(st.integers(-9, 60), max_size=80),
+    data=st.data(),
+    has_places=st.booleans(),
+)
 async def test_a_column_is_swept_exactly_once_whatever_the_sizes_are(
     values: list[int], data: st.DataObject, *, has_places: bool
 ) -> None:
     """Batches are rolled back, and sizes change from each to the next."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         driver = Driver(values, monkeypatch)
-        lane = IndexLane("i", target(), has_places=has_places)
+        lane = IndexLane("i", target(), leaf="1", has_places=has_places)
         for turn in range(2_000):
             size, rows = (data.draw(st.integers(1, 30), name) for name in ("size", "rows"))
             try:
@@ -224,13 +228,13 @@ async def test_a_column_is_swept_exactly_once_whatever_the_sizes_are(
             pytest.fail("the lane did not end")
 
     assert driver.swept == Counter(values)
-    assert lane.cursor() is None
+    assert lane.position.done
     assert lane.next(lane.position, 1, 1) is None
 
 
 async def test_sixteen_batches_of_one_size_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver(list(range(100_000)), monkeypatch)
-    lane = IndexLane("i", target(), has_places=True)
+    lane = IndexLane("i", target(), leaf="1", has_places=True)
     for batch in range(32):
         # steered a little from batch to batch, as the pace does
         piece = await driver.piece(lane, 1000 - 7 * batch, 5000)
@@ -243,7 +247,7 @@ async def test_a_halved_size_is_obeyed_and_a_larger_one_joins_what_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     driver = Driver(list(range(100_000)), monkeypatch)
-    lane = IndexLane("i", target(), has_places=True)
+    lane = IndexLane("i", target(), leaf="1", has_places=True)
     units = []
     for size in (1000, 500, 1500, 1500, 4000):
         piece = await driver.piece(lane, size, 5000)
@@ -259,7 +263,7 @@ async def test_a_size_that_grew_is_not_held_back_by_the_last_of_the_known_bounds
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     driver = Driver(list(range(10_000)), monkeypatch)
-    lane = IndexLane("i", target(), has_places=True)
+    lane = IndexLane("i", target(), leaf="1", has_places=True)
     units = []
     for size in [100] * 14 + [1000, 1000]:
         piece = await driver.piece(lane, size, 5000)
@@ -274,7 +278,7 @@ async def test_bounds_are_dropped_when_the_position_is_none_of_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     driver = Driver(list(range(1000)), monkeypatch)
-    lane = IndexLane("i", target(), has_places=True)
+    lane = IndexLane("i", target(), leaf="1", has_places=True)
     first = await driver.piece(lane, 10, 10)
     assert first is not None
     lane.position = KeyPosition(533)
@@ -294,7 +298,7 @@ async def test_a_reading_is_three_messages_and_leaves_no_setting_behind(
         "CREATE TABLE t (at bigint); INSERT INTO t SELECT generate_series(1, 1000);"
         "CREATE INDEX ON t (at)"
     )
-    lane = IndexLane("i", target(), has_places=True)
+    lane = IndexLane("i", target(), leaf="1", has_places=True)
     server = database.server
     async with Proxy(Path(server.directory) / f".s.PGSQL.{server.port}") as proxy:
         dsn = proxy.dsn(database.name)
@@ -321,7 +325,7 @@ async def test_a_reading_that_takes_too_long_is_tried_with_fewer_bounds_and_then
     )
     monkeypatch.setattr("sweeperd.sweep.lanes.bounds._LEAST_TIMEOUT_MS", 1)
     connection = await database.integer_times()
-    lane = IndexLane("i", target(), has_places=True)
+    lane = IndexLane("i", target(), leaf="1", has_places=True)
 
     with pytest.raises(asyncpg.QueryCanceledError):
         await lane.prepare(connection, Frame(statement_timeout_ms=1), lane.position, 9999, 9999)

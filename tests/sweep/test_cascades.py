@@ -30,8 +30,14 @@ def cure_of(error: str | None) -> str:
 
 
 @pytest.mark.every_server
-@pytest.mark.parametrize("made", [CYCLE_OF_TWELVE, SELF + "UPDATE t SET parent = 1 WHERE id > 90"])
-@pytest.mark.parametrize("table", [PLAIN, LEVELS])
+@pytest.mark.parametrize(
+    ("table", "made"),
+    [
+        (PLAIN, CYCLE_OF_TWELVE),
+        (LEVELS, CYCLE_OF_TWELVE),
+        (LEVELS, SELF + "UPDATE t SET parent = 1 WHERE id > 90"),
+    ],
+)
 async def test_the_cure_of_a_cascade_back_runs_as_printed(
     database: TestDatabase, table: str, made: str
 ) -> None:
@@ -82,7 +88,8 @@ async def test_a_cascade_of_two_columns_to_quoted_names_is_refused_with_its_cure
         """INSERT INTO "T t" VALUES (1, 1, NULL, NULL, now() - interval '1 h'),"""
         """ (2, 2, 1, 1, now() + interval '1 h')"""
     )
-    role = await sweeper(database)
+    role = await database.role()
+    await database.execute(f'GRANT SELECT, DELETE ON "T t" TO {role}')  # rows cannot be locked
 
     report = await sweep(database.dsn_for(role), table='public."T t"')
 
@@ -166,8 +173,8 @@ async def test_a_cascade_or_rule_made_during_a_run_meets_no_batch(
         await admin.execute(made.format("t" if table == PLAIN else "t21"))
         report = await run
 
-    assert report.outcome == "throttled", report
+    assert report.outcome in {"throttled", "incomplete"}, report
     assert "while the run was under way" in str(report.end_reason)
     assert (await counts(database))[1] == LIVE
     report = await sweep(database.dsn_for(role), memory=report.memory)
-    assert report.outcome == "failed"
+    assert report.outcome == ("drained" if (table, made) == (PLAIN, SELF) else "failed")

@@ -52,7 +52,7 @@ async def test_a_connection_cut_at_every_message_loses_nothing(
         left = await database.fetch("SELECT id FROM t")
         assert sum(row["id"] % 2 for row in left) == 200, f"a live row is gone, step {step}"
         assert report.deleted_count == 400 - len(left), (step, report)
-        assert not any("COMMIT" in warning for warning in report.warnings)
+        assert not any("COMMIT" in warning for warning in report.warnings), (step, report.warnings)
         if report.outcome == "drained":
             drained += 1
             assert len(left) == 200
@@ -101,7 +101,7 @@ async def test_a_timeout_that_falls_into_a_commit_without_answer_is_not_lost(
         await connection.execute("BEGIN")
         proxy.cut_at, proxy.reached = proxy.seen + 1, asyncio.Event()
         committing = asyncio.ensure_future(
-            commit(connection, Proof("1", Epoch("", None), (), (), (), (), ()))
+            commit(connection, Proof("1", Epoch("", None), (), (), (), (), (), ()))
         )
         await proxy.reached.wait()
         committing.cancel()

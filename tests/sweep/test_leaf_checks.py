@@ -44,7 +44,6 @@ async def sweeper(database: TestDatabase) -> str:
 @pytest.mark.parametrize(
     ("table", "keys"),
     [
-        (PLAIN, "ALTER TABLE t ADD CONSTRAINT k FOREIGN KEY (parent) REFERENCES t {}"),
         (LEVELS, "ALTER TABLE t ADD CONSTRAINT k FOREIGN KEY (parent) REFERENCES t {}"),
         (LEVELS, "ALTER TABLE t22 ADD CONSTRAINT k FOREIGN KEY (parent) REFERENCES t1 {}"),
         (LEVELS, "ALTER TABLE t1 ADD CONSTRAINT k FOREIGN KEY (parent) REFERENCES t2 {}"),

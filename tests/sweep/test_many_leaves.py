@@ -83,7 +83,7 @@ async def test_a_pass_in_many_runs_ends_and_leaves_nothing(
 
     assert deleted == whole - before
     assert tuple((await database.fetch(LIVE))[0]) == (before, before)
-    assert not memory.cursors
+    assert not memory.leaves
 
 
 async def test_leaves_that_come_go_and_empty_between_runs_lose_nothing(

@@ -172,7 +172,7 @@ async def test_max_rows_is_never_exceeded_and_the_cursor_is_kept(database: TestD
 
     assert (report.outcome, report.deleted_count) == ("capped", 1234)
     assert await database.fetchval("SELECT count(*) FROM t") == 10000 - 1234
-    assert memory.cursors
+    assert memory.leaves
 
 
 async def test_a_batch_of_exactly_one_row_more_makes_two_batches(database: TestDatabase) -> None:

@@ -22,10 +22,9 @@ ROWS = (
     "CREATE INDEX ON t (expires_at);"
 )
 POISONS = {
-    "restrict": "CREATE TABLE c (t int REFERENCES t ON DELETE RESTRICT);"
-    "INSERT INTO c VALUES (7), (444)",
-    "deferred": "CREATE TABLE c (t int REFERENCES t DEFERRABLE INITIALLY DEFERRED);"
-    "INSERT INTO c VALUES (7), (444)",
+    "below a cascade": "CREATE TABLE c (id int PRIMARY KEY, t int REFERENCES t ON DELETE CASCADE);"
+    "CREATE TABLE d (c int REFERENCES c DEFERRABLE INITIALLY DEFERRED);"
+    "INSERT INTO c SELECT id, id FROM t; INSERT INTO d VALUES (7), (444); CREATE INDEX ON c (t);",
     "trigger": "CREATE FUNCTION no() RETURNS trigger AS $$ BEGIN IF OLD.id IN (7, 444) THEN "
     "RAISE 'not this one'; END IF; RETURN OLD; END $$ LANGUAGE plpgsql;"
     "CREATE TRIGGER no BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION no()",
@@ -45,14 +44,20 @@ async def test_refused_rows_are_named_and_all_others_go(
 
     assert {row["id"] for row in await database.fetch("SELECT id FROM t")} == {0, 7, 444}
     assert (report.deleted_count, report.skipped_count) == (498, 2)
-    assert report.outcome == "failed"
+    kept = 0 if poison == "trigger" else 2
+    assert report.kept_referenced == kept
+    assert report.outcome == ("drained" if kept else "incomplete"), report
+    (left,) = report.remaining
+    assert ("no()" if poison == "trigger" else "foreign key") in left.by
     assert {event.key for event in heard.of(RowSkipped)} == {"id=7", "id=444"}
     assert any("id=7" in warning for warning in report.warnings)
 
 
-async def test_a_table_where_each_row_fails_stops_early(database: TestDatabase) -> None:
+async def test_a_table_where_each_row_fails_is_stepped_over_by_slices(
+    database: TestDatabase,
+) -> None:
     await database.execute(
-        ROWS.replace("500", "100000")
+        ROWS.replace("500", "20000")
         + "CREATE FUNCTION no() RETURNS trigger AS $$ BEGIN RAISE 'never'; END $$ LANGUAGE plpgsql;"
         "CREATE TRIGGER no BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION no()"
     )
@@ -60,10 +65,12 @@ async def test_a_table_where_each_row_fails_stops_early(database: TestDatabase) 
 
     report = await sweep(database.dsn, heard=heard)
 
-    assert report.outcome == "failed"
-    assert "refuses each row" in (report.error or "")
-    assert len(heard.of(RowSkipped)) == 10  # the rest is counted
-    assert report.skipped_count > 10
+    assert report.outcome == "incomplete"
+    assert "10000 rows or more refused by the database: raised in PL/pgSQL function no()" in str(
+        report.end_reason
+    )
+    assert len(heard.of(RowSkipped)) == 10
+    assert "never, in PL/pgSQL function no() line 1 at RAISE" in heard.of(RowSkipped)[0].reason
 
 
 async def test_a_row_whose_where_raises_is_stepped_over(database: TestDatabase) -> None:
@@ -72,7 +79,8 @@ async def test_a_row_whose_where_raises_is_stepped_over(database: TestDatabase) 
     report = await sweep(database.dsn, where="10 / (id - 7) IS NOT NULL")
 
     assert {row["id"] for row in await database.fetch("SELECT id FROM t")} == {0, 7}
-    assert report.skipped_count == 1
+    assert (report.outcome, report.skipped_count) == ("incomplete", 1)
+    assert "division by zero" in str(report.end_reason)
 
 
 async def test_a_cascade_onto_a_locked_child_steps_over_that_row_only(
@@ -91,7 +99,7 @@ async def test_a_cascade_onto_a_locked_child_steps_over_that_row_only(
     await transaction.rollback()
 
     assert {row["id"] for row in await database.fetch("SELECT id FROM t")} == {0, 7}
-    assert (report.outcome, report.skipped_count) == ("throttled", 1)
+    assert (report.outcome, report.skipped_count) == ("incomplete", 1)
 
 
 @need("shared")
@@ -111,7 +119,7 @@ async def test_blacklisted_tokens_survive_with_their_deferred_key(database: Test
         "SELECT id FROM token_blacklist_outstandingtoken WHERE expires_at <= $1", report.cutoff_time
     )
     assert {row["id"] for row in left} == {1, 500}
-    assert report.skipped_count == 2
+    assert (report.outcome, report.kept_referenced, report.skipped_count) == ("drained", 2, 2)
 
 
 async def test_a_value_that_the_condition_cannot_read_costs_its_own_row_only(
@@ -136,7 +144,7 @@ async def test_a_value_that_the_condition_cannot_read_costs_its_own_row_only(
 
     assert "recursion" not in (report.error or "")
     assert {row["id"] for row in await database.fetch("SELECT id FROM t")} == {450}, report
-    assert (report.outcome, report.skipped_count) == ("failed", 1)
+    assert (report.outcome, report.skipped_count) == ("incomplete", 1)
     assert [event.key for event in heard.of(RowSkipped)] == ["id=450"]
 
 
@@ -161,7 +169,7 @@ async def test_a_key_that_is_no_text_in_any_encoding_is_named_by_its_ctid(server
 
         assert "recursion" not in (report.error or "")
         assert await inside.fetchval("SELECT count(*) FROM t") == 1, report
-        assert (report.outcome, report.skipped_count) == ("failed", 1)
+        assert (report.outcome, report.skipped_count) == ("incomplete", 1)
         assert heard.of(RowSkipped)[0].key.startswith("ctid=(")
         await inside.close()
     finally:

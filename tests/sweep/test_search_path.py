@@ -62,13 +62,22 @@ CASES = {
         _HOURS,
         {"column": None, "keep": None, "condition": "expires_at <= :cutoff AND id > 0"},
     ),
-    "refused": Case(
+    "referenced": Case(
         "timestamptz",
         _HOURS,
         {"strategy": "heap"},
         51,
         "ALTER TABLE public.child ADD FOREIGN KEY (id) REFERENCES public.t; "
         "INSERT INTO public.child VALUES (1)",
+    ),
+    "refused": Case(
+        "timestamptz",
+        _HOURS,
+        {"strategy": "heap"},
+        51,
+        "CREATE OR REPLACE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF OLD.id OPERATOR(pg_catalog.=) 1 THEN RAISE 'no'; END IF; RETURN OLD; END $$;"
+        "CREATE TRIGGER no BEFORE DELETE ON public.t FOR EACH ROW EXECUTE FUNCTION public.no()",
     ),
     "archive_table": Case("timestamptz", _HOURS, {"archive_to": "public.a"}),
     "archive_file": Case("timestamptz", _HOURS, {"archive_to": "file:kept"}),
@@ -119,7 +128,8 @@ async def run_all(database: TestDatabase, role: str, archives: Path) -> None:
         rows = await database.fetchval("SELECT count(*) FROM public.t")
         if name != "timestamp":
             assert rows == case.left, (name, rows, report.outcome, report.end_reason)
-        assert report.outcome == ("failed" if name == "refused" else "drained"), report.end_reason
+        assert report.outcome == "drained", report.end_reason
+        assert report.kept_referenced == (1 if name == "refused" else 0)
 
 
 @pytest.mark.every_server

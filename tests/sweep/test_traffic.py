@@ -10,10 +10,12 @@ from typing import Any
 import asyncpg
 import pytest
 
+from sweeperd.log.event import Event
 from sweeperd.log.events import SweepThrottled
 from sweeperd.postgres.sql.rows import TidRange
-from sweeperd.postgres.transaction import Frame
+from sweeperd.postgres.transaction import Frame, fence_key
 from sweeperd.sweep.execute.batch import BatchLimits
+from sweeperd.sweep.execute.session import Session
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 
@@ -166,8 +168,9 @@ async def test_rows_that_others_lock_are_skipped_counted_and_left_over(
         await holder.execute("SELECT FROM t WHERE id IN (7, 400) FOR UPDATE")
         report = await sweep(database.dsn)
 
-    assert (report.outcome, report.deleted_count, report.skipped_count) == ("throttled", 498, 2)
-    assert "locked" in (report.end_reason or "")
+    assert (report.outcome, report.deleted_count, report.skipped_count) == ("incomplete", 498, 2)
+    assert [(one.reason, one.rows) for one in report.remaining] == [("locked", 2)]
+    assert report.left_over
 
 
 async def test_a_lock_on_the_table_throttles_and_hurts_nobody(database: TestDatabase) -> None:
@@ -218,3 +221,47 @@ async def test_another_instance_in_the_lane_makes_this_one_yield(database: TestD
     outcomes = {report.outcome for report in reports}
     assert outcomes <= {"drained", "yielded"}
     assert "yielded" in outcomes
+
+
+async def test_who_holds_the_lane_is_told_and_a_lost_connection_of_our_own_is_waited_for(
+    database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.execute(
+        "CREATE TABLE t AS SELECT g AS id, now() - interval '1 hour' AS expires_at "
+        "FROM generate_series(1, 200) g; CREATE INDEX ON t (expires_at)"
+    )
+    oid = await database.fetchval("SELECT 't'::regclass::oid::int")
+    holder = await database.connect()
+    pid = holder.get_server_pid()
+    await holder.execute("SET application_name = 'sweeperd:1:s'")
+    transaction = holder.transaction()
+    await transaction.start()
+    key = fence_key(database.name, '"public"."t"', "s", f"{oid}:index")
+    await holder.execute("SELECT pg_advisory_xact_lock($1)", key)
+
+    report = await sweep(database.dsn, strategy="index")
+    assert report.outcome == "yielded", report
+    assert f"another instance sweeps here (session sweeperd:1:s, pid {pid}" in str(
+        report.end_reason
+    )
+
+    class Ends(Heard):
+        ending: asyncio.Task[None] | None = None
+
+        def __call__(self, event: Event) -> None:
+            super().__call__(event)
+            if isinstance(event, SweepThrottled):
+                self.ending = asyncio.ensure_future(transaction.rollback())
+
+    real = Session.__init__
+
+    def lost(session: Session, *given: Any) -> None:
+        real(session, *given)
+        session.lost_pids.add(pid)
+
+    monkeypatch.setattr(Session, "__init__", lost)
+    heard = Ends()
+    report = await sweep(database.dsn, strategy="index", heard=heard)
+
+    assert (report.outcome, report.deleted_count) == ("drained", 200), report
+    assert "a lost connection of this run has not ended yet" in heard.of(SweepThrottled)[0].reason

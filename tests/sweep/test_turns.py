@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -48,7 +49,7 @@ async def test_a_slice_that_ends_where_it_began_is_reported_as_a_bug_and_rolled_
 
     def stuck(lane: HeapLane, position: Any, size: int, rows: int) -> Piece | None:
         piece = real(lane, position, size, rows)
-        return piece and Piece(piece.target, piece.part, piece.units, last=False, end=position)
+        return piece and replace(piece, last=False, end=position)
 
     monkeypatch.setattr(HeapLane, "slice_at", stuck)
 

@@ -61,7 +61,7 @@ async def test_install_makes_a_service_that_works_and_uninstall_takes_it_away(
     gone = machine.shell("/opt/sweeperd/bin/sweeperd uninstall").stdout
     assert "kept /var/lib/sweeperd" in gone
     assert machine.show("LoadState") == "not-found"
-    machine.shell("test -e /var/lib/sweeperd/state.json", "test -e /etc/sweeperd/sweeperd.toml")
+    machine.shell("test -e /var/lib/sweeperd/state.db", "test -e /etc/sweeperd/sweeperd.toml")
 
 
 def test_an_image_gets_all_files_and_its_own_user(machine: Box) -> None:

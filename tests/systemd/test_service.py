@@ -55,7 +55,7 @@ async def test_start_is_ready_rows_go_and_the_journal_has_fields(box: Box) -> No
     assert left(box) == 1
     assert "1 sweep" in box.show("StatusText")
     assert box.shell("ps -o user= -p $(systemctl show -P MainPID sweeperd)").stdout == "sweeperd\n"
-    assert box.shell("stat -c %U /var/lib/sweeperd/state.json").stdout == "sweeperd\n"
+    assert box.shell("stat -c %U /var/lib/sweeperd/state.db").stdout == "sweeperd\n"
 
 
 async def test_an_instance_has_a_configuration_and_a_state_of_its_own(box: Box) -> None:
@@ -68,7 +68,7 @@ async def test_an_instance_has_a_configuration_and_a_state_of_its_own(box: Box) 
         box.shell("systemctl reload sweeperd@billing")
     finally:
         box.shell("systemctl stop sweeperd@billing")
-    box.shell("test -e /var/lib/sweeperd/billing/state.json")
+    box.shell("test -e /var/lib/sweeperd/billing/state.db")
 
 
 async def test_reload_good_and_bad(box: Box) -> None:
@@ -225,7 +225,7 @@ async def test_a_credential_opens_tcp_with_tls_and_no_secret_is_seen(box: Box) -
             "tr '\\0' '\\n' < /proc/$pid/cmdline",
             "tr '\\0' '\\n' < /proc/$pid/environ",
             "systemctl stop sweeperd",
-            "cat /var/lib/sweeperd/state.json",
+            "cat /var/lib/sweeperd/state.db",
         )
     finally:
         box.shell("rm -f /etc/sweeperd/credentials/app")

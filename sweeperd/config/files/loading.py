@@ -28,12 +28,6 @@ from sweeperd.config.values.types import NAME
 from sweeperd.config.values.wording import shown, suggestion
 from sweeperd.errors import ConfigError, Problem
 
-# keys of the model whose engine does not exist yet
-UNAVAILABLE: Final = {
-    "sweeps": frozenset[str](),
-    "databases": frozenset[str](),
-    "daemon": frozenset[str](),
-}
 _TABLES: Final = ("databases", "sweeps", "daemon", "defaults")
 # what belongs to one sweep cannot be a default
 _NO_DEFAULTS: Final = ("name", "table", "column", "condition", "before", "preset")
@@ -78,7 +72,6 @@ class _Loading:
         for key, message in oversized(self._merged):
             self._tell(key, message)
             self._hopeless.add(key)
-        self._refuse_unavailable()
         config = self._build(tuple(source.path for source in sources))
         if not self._problems and config is not None:
             for key, message in config_complaints(config, self._place):
@@ -183,15 +176,6 @@ class _Loading:
                 self._tell(key, f"{seen}must be a table; write [{table}.{name}]")
                 return
         self._merged[table][name] = value
-
-    def _refuse_unavailable(self) -> None:
-        for table in ("databases", "sweeps"):
-            for name, values in self._merged[table].items():
-                for key in UNAVAILABLE[table] & values.keys():
-                    self._tell((table, name, key), "is not available yet; take it out")
-        for table, known in (("daemon", "daemon"), ("defaults", "sweeps")):
-            for key in UNAVAILABLE[known] & self._merged[table].keys():
-                self._tell((table, key), "is not available yet; take it out")
 
     def _build(self, files: tuple[Path, ...]) -> Config | None:
         daemon = self._model(DaemonConfig, ("daemon",), self._merged["daemon"], {})

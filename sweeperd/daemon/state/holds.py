@@ -12,8 +12,8 @@ from typing import Final
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.config.values.types import NAME
+from sweeperd.daemon.state.found import StateUnreadableError, read_records
 from sweeperd.daemon.state.record import Loaded, SweepRecord
-from sweeperd.daemon.state.store import StateUnreadableError, read_records
 from sweeperd.host.files import open_directory, read_small, write_small
 from sweeperd.host.permissions import read_file
 from sweeperd.sweep.guards.hold_file import ALL, BY_GUARD, HOLDS, Hold, Holds, policy_of

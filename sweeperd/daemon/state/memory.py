@@ -18,7 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.outcome.usual_load import DAY, Day, UsualLoad
 
-MEMORY_VERSION: Final = 2
+MEMORY_VERSION: Final = 3
+_WITH_CURSORS: Final = 2
 _HOURS: Final = 24
 
 JsonObject = dict[str, object]
@@ -38,7 +39,9 @@ def memory_from_json(stored: Mapping[str, object]) -> SweepMemory:
     plain = dict(stored)
     if "version" not in plain:
         plain = _from_version_1(plain)
-    elif (version := plain.pop("version")) != MEMORY_VERSION:
+    elif (version := plain.pop("version")) == _WITH_CURSORS and type(version) is int:
+        plain = _from_version_2(plain)
+    elif version != MEMORY_VERSION:
         raise ValueError(f"it has version {version!r}, this sweeperd knows {MEMORY_VERSION}")
     try:
         memory = _adapter().validate_json(json.dumps(plain))
@@ -57,18 +60,36 @@ def _adapter() -> TypeAdapter[SweepMemory]:
     return TypeAdapter(SweepMemory)
 
 
+def _from_version_2(stored: JsonObject) -> JsonObject:
+    """Return the fields of today; cursors by lane did not tell which leaves were done.
+
+    Raises:
+        ValueError: They are damaged.
+    """
+    if "cursors" not in stored:
+        raise ValueError("it has not all fields")
+    return {**_new_pass(stored.pop("cursors"), "cursors"), **stored}
+
+
+def _new_pass(cursors: object, name: str) -> JsonObject:
+    """Return the fields of a pass that starts again, in place of an earlier version's cursors."""
+    if not isinstance(cursors, dict):
+        raise ValueError(f"{name}: it is not an object")  # noqa: TRY004 - one error means "damaged"
+    return {"pass_header": None, "leaves": {}}
+
+
 def _from_version_1(stored: JsonObject) -> JsonObject:
     """Return the fields of today from those without a version; their values are not checked.
 
     Raises:
         ValueError: They cannot be migrated.
     """
-    if stored.keys() & asdict(SweepMemory()).keys():
+    if stored.keys() & {*asdict(SweepMemory()), "cursors"}:
         raise ValueError("it names no version")
     return {
         "facts": _facts(stored.get("guard")),
         "usual_load": _usual_load(stored.get("drained")),
-        "cursors": _cursors(stored.get("lanes", {})),
+        **_new_pass(stored.get("lanes", {}), "lanes"),
         "batch_sizes": stored.get("sizes", {}),
         "deleted_since_vacuum": stored.get("gone", {}),
     }
@@ -95,30 +116,3 @@ def _usual_load(stored: object) -> object:
     usual = median(rates) if rates else 0.0
     day = asdict(Day(drained_at // DAY, total_share=usual * _HOURS))
     return {**asdict(UsualLoad(drained_at, runs=len(rates))), "days": [day]}
-
-
-def _cursors(lanes: object) -> object:
-    if not isinstance(lanes, dict):
-        raise ValueError("lanes: it is not an object")  # noqa: TRY004 - one error means "damaged"
-    cursors = {name: _cursor(name, saved) for name, saved in lanes.items()}
-    return {name: cursor for name, cursor in cursors.items() if cursor is not None}
-
-
-def _cursor(name: str, saved: object) -> object:
-    """Return a cursor of today; None for one that always meant the start."""
-    if not isinstance(saved, list):
-        return saved
-    if not saved or not isinstance(saved[0], str):
-        return _position(name, saved)
-    heap, position, *digest = saved if len(saved) > 1 else [saved[0], None]
-    where = _position(name, position) if position is not None else None
-    if not digest:
-        return None
-    return {"heap": heap, "position": where, "digest": digest[0] if len(digest) == 1 else digest}
-
-
-def _position(name: str, saved: object) -> object:
-    if not isinstance(saved, list) or len(saved) not in {2, 3}:
-        raise ValueError(f"lanes.{name}: {saved!r} is not a position in a heap")
-    block, offset, *first = saved
-    return {"block": block, "offset": offset, "first_block": first[0] if first else 0}

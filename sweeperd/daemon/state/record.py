@@ -1,4 +1,4 @@
-"""What is kept of one sweep, and its form on disk."""
+"""What is kept of one sweep."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sweeperd.daemon.state.memory import JsonObject, memory_from_json, memory_to_json
+from sweeperd.daemon.state.memory import JsonObject, memory_from_json
 from sweeperd.sweep.outcome.memory import SweepMemory
 
-# 2: a record's memory has a version of its own, which an earlier sweeperd would take for no memory
-VERSION = 2
-HISTORY_LENGTH = 20
+# what is kept beside the record itself, in rows of its own
+_APART: Final = frozenset({"memory", "history"})
+# of a thousand sweeps these are what is held in memory; `runs` has all
+HISTORY_LENGTH: Final = 5
 
 
 class NewerVersionError(ValueError):
@@ -32,7 +33,7 @@ class SweepRecord:
         held: Why it was held, in a state that an earlier version wrote; holds are files now.
         held_by: ``guard`` or ``operator``, likewise.
         held_kinds: What a guard held it for, likewise.
-        history: The newest runs' reports, oldest first, at most HISTORY_LENGTH.
+        history: The newest runs' reports with ``started_at``, oldest first, at most HISTORY_LENGTH.
         boot: Names the boot of the host in which the newest run started.
         started_elapsed: The elapsed clock at that start, in seconds; good within that boot.
         policy: What the newest run swept, by which a renamed sweep is known.
@@ -64,24 +65,16 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "started_elapsed": (int, float, type(None)),
     "policy": (str, type(None)),
 }
-
-
-def encode(records: Mapping[str, SweepRecord]) -> bytes:
-    """Return the file's bytes for these records; a snapshot, safe to hand to a thread."""
-    sweeps = {name: _to_json(record) for name, record in records.items()}
-    return json.dumps({"version": VERSION, "sweeps": sweeps}, indent=1).encode()
-
-
-def _to_json(record: SweepRecord) -> JsonObject:
-    plain = {field.name: getattr(record, field.name) for field in fields(record)}
-    plain["memory"] = memory_to_json(record.memory)
-    plain["last_start"] = record.last_start.isoformat() if record.last_start else None
-    return plain
+# which each version has written; one that a later version adds may be missing
+_ALWAYS: Final = {
+    *("last_start", "last_outcome", "left_over", "memory", "history", "policy"),
+    *("held", "held_by", "held_kinds", "boot", "started_elapsed"),
+}
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a state file held.
+    """What a state directory held.
 
     Attributes:
         records: By sweep name; those that could be read.
@@ -94,62 +87,71 @@ class Loaded:
     unusable: str | None = None
 
 
-def decode(content: bytes) -> Loaded:
-    """Return the records of a file's bytes.
+def record_to_json(record: SweepRecord) -> JsonObject:
+    """Return a record as JSON-able fields, but for its memory and its runs."""
+    plain = {
+        one.name: getattr(record, one.name) for one in fields(record) if one.name not in _APART
+    }
+    plain["last_start"] = record.last_start.isoformat() if record.last_start else None
+    return plain
+
+
+def record_from_json(name: str, plain: object) -> SweepRecord:
+    """Read a record back, its memory and its runs among the fields.
+
+    Args:
+        name: The sweep's.
+        plain: What was stored; fields that an earlier version did not have may be missing.
 
     Raises:
-        ValueError: None of them can be read.
+        ValueError: It has another form than a run leaves.
     """
-    try:
-        document = json.loads(content)
-    except RecursionError:
-        raise ValueError("it nests too deeply") from None
-    records: dict[str, SweepRecord] = {}
-    damaged: dict[str, str] = {}
-    version, sweeps = _sweeps(document)
-    for name, plain in sweeps.items():
-        try:
-            records[name] = _from_json(name, plain, version)
-        except (ValueError, TypeError, RecursionError) as error:
-            damaged[name] = str(error)
-    return Loaded(records, damaged)
-
-
-def _sweeps(document: object) -> tuple[int, JsonObject]:
-    if not isinstance(document, dict):
-        raise ValueError("it is not an object")  # noqa: TRY004 - one error type means "damaged"
-    version = document.get("version")
-    if not isinstance(version, int) or version < 1:
-        raise ValueError("it names no version")
-    if version > VERSION:
-        raise NewerVersionError(f"it has version {version}, this sweeperd knows {VERSION}")
-    sweeps = document.get("sweeps")
-    if not isinstance(sweeps, dict):
-        raise ValueError("it holds no sweeps")  # noqa: TRY004 - one error type means "damaged"
-    return version, sweeps
-
-
-def _from_json(name: str, plain: object, version: int) -> SweepRecord:
     if not isinstance(plain, dict):
-        raise ValueError(f"the record of {name} is not an object")  # noqa: TRY004 - as above
-    values: dict[str, Any] = {f.name: plain[f.name] for f in fields(SweepRecord) if f.name in plain}
+        raise ValueError(f"the record of {name} is not an object")  # noqa: TRY004 - one error
+    values: dict[str, Any] = {key: plain[key] for key in _TYPES if key in plain}
     for key, value in values.items():
         if not isinstance(value, _TYPES[key]):
-            raise ValueError(f"{key} of {name} is {value!r}")  # noqa: TRY004 - as above
+            raise ValueError(f"{key} of {name} is {value!r:.200}")  # noqa: TRY004 - one error
     if values.get("last_start") is not None:
         values["last_start"] = datetime.fromisoformat(values["last_start"])
         if values["last_start"].tzinfo is None:
             raise ValueError(f"last_start of {name} has no time zone")
-    if not all(isinstance(entry, dict) for entry in values.get("history", ())):
+    runs = values.get("history", [])
+    if not all(isinstance(run, dict) for run in runs):
         raise ValueError(f"the history of {name} holds what is not a report")
+    values["history"] = tuple(runs)[-HISTORY_LENGTH:]
     memory = values.get("memory", {})
-    if version >= VERSION and "version" not in memory:
-        raise ValueError(f"the record of {name} has no memory")
     try:
         values["memory"] = memory_from_json(memory)
     except ValueError as error:
         raise ValueError(f"the memory of {name}: {error}") from None
     kinds = values.get("held_kinds", memory.get("held_for", ()))  # a memory of version 1 kept them
     values["held_kinds"] = tuple(str(kind) for kind in kinds) if isinstance(kinds, list) else ()
-    values["history"] = tuple(values.get("history", ()))[-HISTORY_LENGTH:]
     return SweepRecord(**values)
+
+
+def parsed(text: object, what: str) -> object:
+    """Return the value of a stored JSON text.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    # everything is written in ASCII: another character is damage, and would pass for a value
+    if not isinstance(text, str) or not text.isascii():
+        raise ValueError(f"{what} is not JSON")
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{what} nests too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{what} is not JSON: {error}") from None
+
+
+def require_all_fields(plain: Mapping[str, object], name: str) -> None:
+    """Refuse a record in which a field is missing that a default would hide.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    if missing := _ALWAYS - plain.keys():
+        raise ValueError(f"the record of {name} has no {min(missing)}")

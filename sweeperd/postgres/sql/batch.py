@@ -15,17 +15,19 @@ from collections.abc import Sequence
 from typing import Final
 
 from sweeperd.postgres.sql.archive import ArchiveTable, move
-from sweeperd.postgres.sql.expired import EQUAL, Args
+from sweeperd.postgres.sql.expired import AT_MOST, EQUAL, Args
 from sweeperd.postgres.sql.literals import Literals, quote_literal, set_local
 from sweeperd.postgres.sql.rows import (
+    NotedTids,
     Slice,
     Table,
     Target,
     Versions,
-    counting,
     delete,
     delete_skip_locked,
     free_rows,
+    places_of,
+    unmarked,
     version,
 )
 
@@ -37,12 +39,16 @@ CHECK_AT_ONCE: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 # session that commits a NOTIFY holds for a moment, and none while it waits for a row.
 COMMIT: Final = "SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '2s'; COMMIT"
 
+FEW_LEFT: Final = 100  # rows of a slice whose places are noted
+
 _TABLES: Final = "sweeperd.tables"
 _COLUMNS: Final = "sweeperd.columns"
 _DELETED: Final = "sweeperd.deleted"
 _SKIPPED: Final = "sweeperd.skipped"
 _KEPT: Final = "sweeperd.kept"
 _STAYED: Final = "sweeperd.stayed"
+_LEFT: Final = "sweeperd.left"
+_MARKED: Final = "sweeperd.marked"
 _ROWS: Final = "sweeperd.rows"
 _PAIRS: Final = "sweeperd.pairs"
 
@@ -61,6 +67,7 @@ def subject(tables: Sequence[Table], columns: Sequence[str] | None) -> dict[str,
         _SKIPPED: "",
         _KEPT: "",
         _STAYED: "",
+        _LEFT: "",
     }
 
 
@@ -139,6 +146,42 @@ def delete_free(target: Target, part: Slice) -> str:
     return delete_skip_locked(target, part, Literals())
 
 
+def note_marked(target: Target, part: Slice) -> str:
+    """Note which of a slice's rows somebody may have locked, for the statements below.
+
+    Each lock of a row leaves a mark in xmax (access/htup_details.h), in force or not: who has none
+    is free. To lock each row first would cost nearly as much as to delete it.
+    """
+    marked = f"(SELECT ctid FROM {target.table.source} WHERE {part.narrow(target, Literals())} "
+    marked += f"AND NOT {unmarked(target)})"
+    return f"SELECT {_set(_MARKED, _gathered('ctid'))} FROM {marked} AS marked"
+
+
+def lock_marked(target: Target) -> str:
+    """Lock what `note_marked` found and nobody has locked; note it."""
+    free = free_rows(target, NotedTids(_noted(_MARKED)), Literals())
+    return f"SELECT {_set(_ROWS, _gathered('ctid'))} FROM ({free}) AS free"
+
+
+def delete_unmarked(target: Target, part: Slice) -> str:
+    """Delete a slice's rows but for those that others have locked.
+
+    A row that was locked after `note_marked` is waited for, for as long as lock_timeout lets it.
+    """
+    ours = NotedTids(_noted(_ROWS)).limits(target, Literals())
+    return f"{delete_plain(target, part)} AND ({unmarked(target)} OR {ours})"
+
+
+def note_marked_left(target: Target, limit: int) -> str:
+    """Note how many rows of `note_marked` are there all the same, and where, as `note_left`."""
+    return note_left(target, NotedTids(_noted(_MARKED)), limit)
+
+
+def _noted(name: str) -> str:
+    """Return the places noted in a setting; a subquery is read once, not for each row."""
+    return f"(SELECT {_get(name)}::pg_catalog.tid[])::pg_catalog.tid[]"
+
+
 def lock_then_delete(target: Target, part: Slice) -> tuple[str, str]:
     """Lock a slice's rows, then delete them by a statement whose snapshot is newer than the locks.
 
@@ -162,6 +205,29 @@ def lock_then_delete(target: Target, part: Slice) -> tuple[str, str]:
     return f"SELECT {', '.join(noted)} FROM {locked}", deletion
 
 
+def lock_then_delete_closed(target: Target, part: Slice) -> tuple[str, str]:
+    """Lock a slice's rows, then delete them if each row that would be deleted along is one of them.
+
+    A lock FOR UPDATE keeps new rows from referring to a row, and those that did so before are seen
+    by the second statement, whose snapshot is newer. So no row goes but those that are expired.
+    """
+    reference, args = target.table.reference, Literals()
+    lock = f"SELECT {_set(_ROWS, _gathered('ctid'))} FROM ({free_rows(target, part, args)}) AS free"
+    ours, parent = _noted(_ROWS), '"sweeperd parent"'
+    expired = f"({target.condition(args)}) IS TRUE"
+    matches = " OR ".join(f"({key.match(parent, reference)})" for key in target.cascades)
+    others = (
+        f"SELECT FROM ONLY {target.table.quoted} AS {parent} JOIN {target.table.source} "
+        f"ON {matches} WHERE {parent}.ctid {EQUAL} ANY({ours}) AND NOT "
+        f"({reference}.ctid {EQUAL} ANY(SELECT pg_catalog.unnest({ours})) AND {expired})"
+    )
+    deletion = (
+        f"DELETE FROM {target.table.source} WHERE {reference}.ctid {EQUAL} ANY({ours}) "
+        f"AND {expired} AND (SELECT NOT EXISTS ({others}))"
+    )
+    return lock, deletion
+
+
 def _free_with_table(target: Target, part: Slice, args: Args) -> str:
     """Return the select list and the rest of what locks rows, with the pair that names each."""
     reference = target.table.reference
@@ -174,10 +240,19 @@ def delete_plain(target: Target, part: Slice) -> str:
     return delete(target, part, Literals())
 
 
-def note_left(target: Target, part: Slice, limit: int) -> str:
-    """Note how many expired rows of a slice are there all the same, at most ``limit``."""
-    left = counting(target, part, Literals(), limit=limit)
-    return _note(_SKIPPED, f"({left})")
+def note_left(target: Target, part: Slice | NotedTids, limit: int) -> str:
+    """Note how many expired rows of a slice are there all the same, at most ``limit``.
+
+    Of few ones it notes the places, too, so that they can be gone back for.
+    """
+    left = places_of(target, part, Literals(), limit=limit)
+    few = (
+        f"CASE WHEN pg_catalog.count(*) {AT_MOST} {FEW_LEFT} "
+        "THEN pg_catalog.string_agg(ctid::pg_catalog.text, ' ') END"
+    )
+    number = _longer(_SKIPPED, "pg_catalog.count(*)")
+    where = f"pg_catalog.concat({_get(_LEFT)}, {few}, ';')"
+    return f"SELECT {_set(_SKIPPED, number)}, {_set(_LEFT, where)} FROM ({left}) AS bounded"
 
 
 def note_left_over(target: Target, part: Slice, *, free: bool) -> str:
@@ -227,7 +302,7 @@ PROOF: Final = f"""
 SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text AS xid,
        {_STARTED} AS started, {_STATS_RESET} AS stats_reset,
        {_get(_DELETED)} AS deleted, {_get(_SKIPPED)} AS skipped, {_get(_KEPT)} AS kept,
-       {_get(_STAYED)} AS stayed,
+       {_get(_STAYED)} AS stayed, {_get(_LEFT)} AS left_over,
        known.*
 FROM (SELECT 1) AS always
 LEFT JOIN (

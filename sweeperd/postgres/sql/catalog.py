@@ -328,3 +328,14 @@ JOIN pg_namespace pn ON pn.oid = p.relnamespace
 WHERE i.inhdetachpending
   AND i.inhparent IN (SELECT relid FROM pg_partition_tree($1::bigint::regclass))
 """
+
+# A lock by one 64-bit key: its halves are classid and objid, and objsubid is 1 (pg_locks).
+LOCK_HOLDER: Final = """
+SELECT l.pid, a.application_name AS name,
+       extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds
+FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (l.classid::bigint << 32) | l.objid::bigint = $1::bigint
+LIMIT 1
+"""

@@ -42,7 +42,7 @@ WITH RECURSIVE keys AS (
 )
 SELECT DISTINCT ON (k.oid) k.conname AS name, n.nspname AS schema, c.relname AS table,
        c.relkind::text AS kind, k.confdeltype::text AS on_delete,
-       k.condeferred AS deferred,
+       k.condeferred AS deferred, k.conrelid = ANY ($1::bigint[]::oid[]) AS refers_to_itself,
        (SELECT array_agg(a.attname::text ORDER BY x.place)
         FROM unnest(k.conkey) WITH ORDINALITY AS x(number, place)
         JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.number) AS columns,

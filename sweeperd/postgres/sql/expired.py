@@ -125,6 +125,21 @@ class Expired:
             parts.append(_text_condition(column, self.text, args))
         return " AND ".join(parts)
 
+    def unreadable(self, reference: str) -> str:
+        """Return the condition that is TRUE for text in another form than a time in UTC.
+
+        Raises:
+            TypeError: The column is no text.
+        """
+        if self.text is None:
+            raise TypeError("the column is no text")
+        text = f"{reference}.{quote(self.column)}::pg_catalog.text"
+        return f"NOT ({text} {_CODE_POINTS} {MATCHES} '{_shape(self.text)}')"
+
+
+def _shape(bound: TextBound) -> str:
+    return ISO8601_ZONED if bound.zone_needed else ISO8601_ANY
+
 
 def _text_condition(column: str, bound: TextBound, args: Args) -> str:
     """Test shape, then compare seconds and fraction as text in code point order.
@@ -132,7 +147,7 @@ def _text_condition(column: str, bound: TextBound, args: Args) -> str:
     Nothing is cast, so that no value can raise; the shape has fixed places, so that code
     point order is time order.
     """
-    shape = ISO8601_ZONED if bound.zone_needed else ISO8601_ANY
+    shape = _shape(bound)
     second = args.add(bound.second, "text")
     fraction = args.add(bound.fraction, "text")
     text = f"{column}::pg_catalog.text"

@@ -7,6 +7,7 @@ its own; the configuration proves it to be one expression.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from sweeperd.postgres.sql.expired import (
     quote,
 )
 from sweeperd.postgres.sql.literals import Literals
+from sweeperd.postgres.sql.references import ForeignKey
 
 Tid = tuple[int, int]
 
@@ -80,6 +82,10 @@ class Table:
         """The name that columns of this table are qualified by."""
         return quote(self.alias or self.name)
 
+    def column(self, name: str) -> str:
+        """Return a column, qualified."""
+        return f"{self.reference}.{quote(name)}"
+
 
 @dataclass(frozen=True)
 class Target:
@@ -92,12 +98,17 @@ class Target:
         two_steps: The operator's text may read other tables: rows are locked first, and
             deleted by a second statement, whose new snapshot sees the other tables as they
             are. Within one statement a recheck would see them as they were.
+        kept_by: Foreign keys that keep the rows that they refer to.
+        cascades: Foreign keys by which rows of the table itself are deleted along. So rows are
+            locked first, and deleted only with all rows below them.
     """
 
     table: Table
     expired: Expired | Condition
     where: str | None = None
     two_steps: bool = False
+    kept_by: tuple[ForeignKey, ...] = ()
+    cascades: tuple[ForeignKey, ...] = ()
 
     @property
     def column(self) -> Expired:
@@ -125,6 +136,21 @@ class Target:
         expired = self.expired.condition(args, self.table.reference)
         return f"{expired} AND ({self.where}\n)" if self.where else expired
 
+    @property
+    def unreferenced(self) -> str:
+        """The rest of a WHERE: nobody refers to the row.
+
+        It stands beside the expired predicate: inside IS TRUE it would be a SubPlan for each row.
+        """
+        row = self.table.reference
+        return "".join(f" AND NOT {key.exists(row)}" for key in self.kept_by)
+
+    @property
+    def referenced(self) -> str:
+        """The condition that somebody refers to a row by one of these keys."""
+        row = self.table.reference
+        return "(" + (" OR ".join(key.exists(row) for key in self.kept_by) or "false") + ")"
+
 
 @dataclass(frozen=True)
 class TidRange:
@@ -139,7 +165,8 @@ class TidRange:
         IS TRUE hides the column's index from the planner, which under stale statistics would
         read every expired entry for each block range.
         """
-        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+        expired = f"({target.condition(args)}) IS TRUE"
+        return f"{self.limits(target, args)} AND {expired}{target.unreferenced}"
 
     def limits(self, target: Target, args: Args) -> str:
         """Return the slice's own limits."""
@@ -157,7 +184,7 @@ class KeyRange:
 
     def narrow(self, target: Target, args: Args) -> str:
         """Return the condition of this slice, the expired predicate included."""
-        return f"{self.limits(target, args)}{target.condition(args)}"
+        return f"{self.limits(target, args)}{target.condition(args)}{target.unreferenced}"
 
     def limits(self, target: Target, args: Args) -> str:
         """Return the slice's own limits, each followed by AND."""
@@ -176,12 +203,32 @@ class Tids:
 
     def narrow(self, target: Target, args: Args) -> str:
         """Return the condition of this slice, the expired predicate included."""
-        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+        expired = f"({target.condition(args)}) IS TRUE"
+        return f"{self.limits(target, args)} AND {expired}{target.unreferenced}"
 
     def limits(self, target: Target, args: Args) -> str:  # noqa: ARG002 - as each slice
         """Return the slice's own limits."""
         places = Literals().add(list(self.tids), "tid[]")  # a parameter would be looked up
         return f"{target.table.reference}.ctid {EQUAL} ANY({places})"
+
+
+@dataclass(frozen=True)
+class NotedTids:
+    """Rows of one heap by place, as an earlier statement of the same batch noted them.
+
+    Attributes:
+        places: SQL of a tid[].
+    """
+
+    places: str
+
+    def narrow(self, target: Target, args: Args) -> str:
+        """Return the condition of this slice, the expired predicate included."""
+        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+
+    def limits(self, target: Target, args: Args) -> str:  # noqa: ARG002 - as the others'
+        """Return the slice's own limits."""
+        return f"{target.table.reference}.ctid {EQUAL} ANY({self.places})"
 
 
 @dataclass(frozen=True)
@@ -202,7 +249,8 @@ class Versions:
 
     def narrow(self, target: Target, args: Args) -> str:
         """Return the condition of this slice, the expired predicate included."""
-        return f"{self.limits(target, args)} AND ({target.condition(args)}) IS TRUE"
+        expired = f"({target.condition(args)}) IS TRUE"
+        return f"{self.limits(target, args)} AND {expired}{target.unreferenced}"
 
     def limits(self, target: Target, args: Args) -> str:
         """Return the slice's own limits.
@@ -247,7 +295,7 @@ def delete_skip_locked(target: Target, part: Slice, args: Args) -> str:
     )
 
 
-def free_rows(target: Target, part: Slice, args: Args) -> str:
+def free_rows(target: Target, part: Slice | NotedTids, args: Args) -> str:
     """Lock the expired rows of a slice that nobody has locked, and return their places."""
     reference = target.table.reference
     return (
@@ -256,39 +304,106 @@ def free_rows(target: Target, part: Slice, args: Args) -> str:
     )
 
 
+def unmarked(target: Target) -> str:
+    """Return the condition that no lock of a row ever left a mark in it."""
+    return f"{target.table.reference}.xmax {EQUAL} '0'::pg_catalog.xid"
+
+
 def count(target: Target, part: Slice | None = None, *, limit: int) -> Statement:
     """Count expired rows, at most ``limit``."""
     args = Args()
     return Statement(counting(target, part, args, limit=limit), tuple(args))
 
 
+def count_each(targets: Sequence[Target], *, limit: int) -> Statement:
+    """Count the expired rows of several tables, at most ``limit`` each, in one row."""
+    args = Args()
+    counts = [f"({counting(target, None, args, limit=limit)})" for target in targets]
+    return Statement(f"SELECT {', '.join(counts)}", tuple(args))
+
+
 def counting(target: Target, part: Slice | None, args: Args, *, limit: int) -> str:
     """Return a query for the number of expired rows, at most ``limit``."""
-    condition = part.narrow(target, args) if part else target.condition(args)
+    condition = part.narrow(target, args) if part else _anywhere(target, args)
     return (
         f"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {target.table.source} WHERE {condition} "
         f"LIMIT {args.add(limit, 'bigint')}) AS bounded"
     )
 
 
+def count_referenced(target: Target, *, limit: int) -> Statement:
+    """Count expired rows that a known key keeps, at most ``limit``."""
+    args = Args()
+    return Statement(
+        f"SELECT pg_catalog.count(*) FROM (SELECT FROM {target.table.source} "
+        f"WHERE ({target.condition(args)}) AND {target.referenced} "
+        f"LIMIT {args.add(limit, 'bigint')}) AS bounded",
+        tuple(args),
+    )
+
+
 def places(target: Target, part: Slice | None = None, *, limit: int) -> Statement:
     """Return the places of expired rows, of a slice or anywhere in a heap, at most ``limit``."""
     args = Args()
-    return _places(
-        target, part.narrow(target, args) if part else target.condition(args), args, limit
-    )
+    return Statement(places_of(target, part, args, limit=limit), tuple(args))
+
+
+def places_of(target: Target, part: Slice | NotedTids | None, args: Args, *, limit: int) -> str:
+    """Return a query for the places of expired rows, at most ``limit``."""
+    condition = part.narrow(target, args) if part else _anywhere(target, args)
+    return _places(target, condition, args, limit)
+
+
+def _anywhere(target: Target, args: Args) -> str:
+    return f"({target.condition(args)}){target.unreferenced}"
 
 
 def places_unjudged(target: Target, part: TidRange | Tids, *, limit: int) -> Statement:
     """Return the places of all rows of a slice, expired or not: nothing of theirs is read."""
     args = Args()
-    return _places(target, part.limits(target, args), args, limit)
+    return Statement(_places(target, part.limits(target, args), args, limit), tuple(args))
 
 
-def _places(target: Target, condition: str, args: Args, limit: int) -> Statement:
-    return Statement(
+def _places(target: Target, condition: str, args: Args, limit: int) -> str:
+    return (
         f"SELECT {target.table.reference}.ctid FROM {target.table.source} "
-        f"WHERE {condition} LIMIT {args.add(limit, 'bigint')}",
+        f"WHERE {condition} LIMIT {args.add(limit, 'bigint')}"
+    )
+
+
+def count_free(target: Target, *, limit: int) -> Statement:
+    """Count expired rows that nobody has locked, at most ``limit``; they are locked meanwhile."""
+    args = Args()
+    return Statement(
+        f"SELECT pg_catalog.count(*) FROM ({_free(target, args, limit)}) AS free", tuple(args)
+    )
+
+
+def free_places(target: Target, *, limit: int) -> Statement:
+    """Return the places of expired rows that nobody has locked, at most ``limit``."""
+    args = Args()
+    return Statement(_free(target, args, limit), tuple(args))
+
+
+def _free(target: Target, args: Args, limit: int) -> str:
+    reference = target.table.reference
+    return (
+        f"SELECT {reference}.ctid FROM {target.table.source} WHERE {target.condition(args)} "
+        f"LIMIT {args.add(limit, 'bigint')} FOR UPDATE OF {reference} SKIP LOCKED"
+    )
+
+
+def count_unreadable(target: Target, *, limit: int, percent: float = _WHOLE) -> Statement | None:
+    """Count text that is in no form of a time in UTC, at most ``limit``; None for other types."""
+    if isinstance(target.expired, Condition) or target.expired.text is None:
+        return None
+    args = Args()
+    unreadable = target.expired.unreadable(target.table.reference)
+    where = f" AND ({target.where}\n)" if target.where else ""
+    return Statement(
+        "SELECT pg_catalog.count(*) FROM (SELECT 1 "
+        f"FROM {thinned(target.table, percent, args)} WHERE {unreadable}{where} "
+        f"LIMIT {args.add(limit, 'bigint')}) AS bounded",
         tuple(args),
     )
 
@@ -299,6 +414,16 @@ def estimate(target: Target) -> Statement:
     return Statement(
         "EXPLAIN (FORMAT JSON, VERBOSE) "
         f"SELECT FROM {target.table.source} WHERE {target.condition(args)}",
+        tuple(args),
+    )
+
+
+def explain(target: Target) -> Statement:
+    """Ask the planner for a DELETE of all that is expired; nothing is read or deleted."""
+    args = Args()
+    return Statement(
+        f"EXPLAIN DELETE FROM {target.table.source} "
+        f"WHERE ({target.condition(args)}) IS TRUE{target.unreferenced}",
         tuple(args),
     )
 

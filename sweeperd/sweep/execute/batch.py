@@ -13,7 +13,7 @@ from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.catalog import Server
 from sweeperd.postgres.proof import Proof, read_proof
 from sweeperd.postgres.sql import batch as sql
-from sweeperd.postgres.sql.rows import Table
+from sweeperd.postgres.sql.rows import Table, Tid
 from sweeperd.postgres.transaction import (
     CommitUnknownError,
     Connection,
@@ -38,6 +38,7 @@ _LEAST_DEADLOCK_SECONDS: Final = 0.04
 _LEAST_DEADLOCK_SECONDS_WITH_OURS: Final = 0.01
 _LEAST_SHARED_STATEMENT_MS: Final = 15  # of what waits for no row from the start
 _LEAST_STATEMENT_MS: Final = 5
+_SHORT_MS: Final = 5  # for a lock, once the run has met a conflict
 # If this process is stopped between two messages, the locks go after this time.
 _IDLE_MS: Final = 1_000
 _LEAST_COST_SECONDS: Final = 0.0005
@@ -71,6 +72,7 @@ class Deleted:
         xid: The transaction's id, if it wrote.
         by_slice: Rows deleted and skipped in each slice, in the order of the batch.
         stayed: Which of the rows that a file archive has stayed, by slice, counted from 1.
+        left: Places of the skipped rows, by slice; None where they are many.
     """
 
     rows: int
@@ -80,6 +82,7 @@ class Deleted:
     xid: int | None = None
     by_slice: tuple[tuple[int, int], ...] = ()
     stayed: tuple[tuple[int, ...], ...] = ()
+    left: tuple[tuple[Tid, ...] | None, ...] = ()
     cost_seconds: float | None = None
     commit_seconds: float = 0.0
 
@@ -179,7 +182,8 @@ class BatchLimits:
         statements = max(work.locking_statements, 1)
         frame = self.frame
         most = max(frame.statement_timeout_ms // statements, _LEAST_STATEMENT_MS)
-        frame = replace(frame, statement_timeout_ms=most)
+        lock = frame.lock_timeout_ms if work.is_patient else min(frame.lock_timeout_ms, _SHORT_MS)
+        frame = replace(frame, statement_timeout_ms=most, lock_timeout_ms=lock)
         begin = frame.begin(server_major, sql.subject(work.tables, columns))
         return f"{begin}; {sql.lock_lane(lane)}; {sql.CHECK_AT_ONCE}"
 
@@ -202,6 +206,10 @@ class Work(Protocol):
             The rows that a plain DELETE took; None when the statements noted their counts.
         """
 
+    @property
+    def is_patient(self) -> bool:
+        """Whether it may wait for the whole of lock_timeout; else next to nothing."""
+
     def judge(self, answer: int | None, proof: Proof) -> tuple[tuple[int, int], ...]:
         """Return rows deleted and skipped by slice; raise to roll back."""
 
@@ -211,6 +219,7 @@ class DeletesNothing:
 
     tables: tuple[Table, ...] = ()
     locking_statements = 1
+    is_patient = True
 
     def judge(self, answer: int | None, proof: Proof) -> tuple[tuple[int, int], ...]:  # noqa: ARG002 - Work's
         """Count nothing."""
@@ -294,6 +303,7 @@ def _done(proof: Proof, by_slice: tuple[tuple[int, int], ...]) -> Deleted:
         xid=int(proof.xid) if proof.xid else None,
         by_slice=by_slice,
         stayed=proof.stayed,
+        left=proof.left,
     )
 
 

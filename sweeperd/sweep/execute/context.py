@@ -14,6 +14,7 @@ from sweeperd.log.run_events import (
     BatchCommitted,
     BatchRolledBack,
     ConnectionLost,
+    LeafSetAside,
     RowSkipped,
 )
 from sweeperd.postgres.catalog import Server
@@ -32,15 +33,18 @@ from sweeperd.sweep.execute.batch import (
 from sweeperd.sweep.execute.counters import Counters
 from sweeperd.sweep.execute.deletion import Deletion
 from sweeperd.sweep.execute.health_watch import HealthWatch
+from sweeperd.sweep.execute.references import References
 from sweeperd.sweep.execute.row_limits import RowLimits
+from sweeperd.sweep.execute.suppressors import Suppressors
 from sweeperd.sweep.execute.turns import Turns
 from sweeperd.sweep.execute.waits import Waits
 from sweeperd.sweep.guards.gate import Gate
 from sweeperd.sweep.outcome.memory import SweepMemory
-from sweeperd.sweep.outcome.report import Report
+from sweeperd.sweep.outcome.report import LeafSetAsideError, Report
+from sweeperd.sweep.outcome.sweep_pass import SweepPass
 from sweeperd.sweep.survey.identity import Identity
 
-_MOST_NAMED: Final = 10  # in the report and the log; the others are counted
+_MOST_NAMED: Final = 10  # rows, in the log and in the report
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,15 @@ class RunContext:
         lockable: Whether this role may lock rows, for SKIP LOCKED.
         limits: What bounds a batch in time.
         identity: Proves in each batch that the tables are those surveyed.
+        sweep_pass: How far all leaves have come, over runs.
         archive: Where rows go first.
         listener: Hears what happens.
         report: Fills as the run goes.
         counters: What the lanes have counted.
         row_limits: How many rows they may delete.
         waits: What they wait for.
+        references: The foreign keys that keep rows.
+        suppressors: The tables whose triggers may suppress deletes.
         hold_gate: Asked before each batch whether the sweep is held; None where nothing may.
         health: Makes the lanes wait while the server is unwell.
     """
@@ -74,11 +81,14 @@ class RunContext:
     lockable: bool
     limits: BatchLimits
     identity: Identity
+    sweep_pass: SweepPass
     listener: Listener
     report: Report
     counters: Counters
     row_limits: RowLimits
     waits: Waits
+    references: References
+    suppressors: Suppressors
     archive: Archive = field(default_factory=NoArchive)
     hold_gate: Gate | None = None
     health: HealthWatch | None = None
@@ -130,17 +140,58 @@ class RunContext:
         self.listener(ConnectionLost(self.sweep.name, self.database.name, reason))
 
     def deletion(
-        self, slices: Sequence[tuple[Target, Slice]], limit: int, *, skip_locked: bool = False
+        self,
+        slices: Sequence[tuple[Target, Slice]],
+        limit: int,
+        *,
+        skip_locked: bool = False,
+        watch: int = 0,
     ) -> Deletion:
         """Return the work of deleting slices as this run does."""
-        return Deletion(tuple(slices), limit, skip_locked, self.archive.table)
+        free = tuple((self.references.leave_out(target), part) for target, part in slices)
+        return Deletion(
+            free,
+            limit,
+            skip_locked,
+            never_waits=self.limits.skip_locked_from_start,
+            is_patient=not self.waits.skip_locked,
+            watch=watch,
+            archive=self.archive.table,
+        )
 
     def refuse_row(self, table: Table, key: str, reason: str) -> None:
-        """Count a row that is stepped over, and name it if it is one of the first."""
-        self.counters.row_refused()
-        if self.counters.refused_rows <= _MOST_NAMED:
+        """Count a row that is stepped over; the first ones are named."""
+        self.rows_refused(table, 1, reason)
+        if self.counters.named_rows < _MOST_NAMED:
+            self.counters.named_rows += 1
             self.report.warn(f"row {key} of {table.quoted} was stepped over: {reason}")
             self.listener(RowSkipped(self.sweep.name, table.quoted, key, reason))
+
+    def rows_refused(self, table: Table, rows: int, reason: str) -> None:
+        """Count rows that are stepped over: refused ones, or what stands among such."""
+        leaf = self.leaf_of(table)
+        self.counters.rows_refused(leaf, rows, reason)
+        if leaf is not None:
+            self.sweep_pass.stepped_over(leaf)
+
+    def leaf_of(self, table: Table) -> str | None:
+        """Return the key in the pass of the leaf that a table is."""
+        relation = self.identity.relations.get((table.schema, table.name))
+        return str(relation.oid) if relation is not None else None
+
+    def set_aside(self, leaf: str, shown: str, end: LeafSetAsideError) -> None:
+        """Leave a leaf out for the rest of this run.
+
+        Args:
+            leaf: Its key in the pass.
+            shown: Its name.
+            end: Why.
+        """
+        self.waits.blocked = None
+        self.counters.set_aside.append(end)
+        self.sweep_pass.put_aside(leaf, end.reason)
+        self.report.warn(f"{shown} is set aside for this run: {end.reason}")
+        self.listener(LeafSetAside(self.sweep.name, shown, end.reason))
 
     def count(self, done: Deleted, lane: str) -> None:
         """Count a committed batch."""

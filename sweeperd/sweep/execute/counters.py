@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sweeperd.postgres.sql.rows import Table
-from sweeperd.sweep.outcome.report import Report
+from sweeperd.sweep.outcome.report import LeafSetAsideError, Report
 
 
 @dataclass
@@ -15,18 +15,26 @@ class Counters:
 
     Attributes:
         report: The run's.
-        refused_rows: Rows that the database refuses to delete, or slices where no row can be told.
-        refused_in_a_row: Refused rows since one was deleted.
+        refused_rows: Rows that the database refuses to delete, or that stand among such ones.
+        refused_in_a_row: Rows in the way, refused or locked, since one was deleted.
+        named_rows: Refused rows that log and report have named.
+        halving_seconds: Time that the search for such rows took.
         locked_rows: Rows that others have locked, by lane.
         deleted_since_vacuum: Rows deleted by table, of earlier runs, too, since anybody looked at
             what they left behind.
+        refused_by_leaf: Rows refused and the last reason, by the leaf's key in the pass.
+        set_aside: What set leaves aside in this run.
     """
 
     report: Report
     refused_rows: int = 0
     refused_in_a_row: int = 0
+    named_rows: int = 0
+    halving_seconds: float = 0.0
     locked_rows: dict[str, int] = field(default_factory=dict)
     deleted_since_vacuum: dict[Table, int] = field(default_factory=dict)
+    refused_by_leaf: dict[str, tuple[int, str]] = field(default_factory=dict)
+    set_aside: list[LeafSetAsideError] = field(default_factory=list)
 
     def batch_committed(self, rows: int) -> None:
         """Count a batch and its rows."""
@@ -42,14 +50,13 @@ class Counters:
         for table in tables:
             self.deleted_since_vacuum[table] = memory.deleted_since_vacuum[table.quoted]
 
-    def row_refused(self) -> None:
-        """Count a row that the database refuses to delete."""
-        self.refused_in_a_row += 1
-        self.slice_refused()
-
-    def slice_refused(self) -> None:
-        """Count a slice that is refused as a whole, where a row cannot be named."""
-        self.refused_rows += 1
+    def rows_refused(self, leaf: str | None, rows: int, reason: str) -> None:
+        """Count rows that the database refuses to delete, or that stand among such ones."""
+        self.refused_in_a_row += rows
+        self.refused_rows += rows
+        if leaf is not None:
+            known, _ = self.refused_by_leaf.get(leaf, (0, ""))
+            self.refused_by_leaf[leaf] = known + rows, reason
         self._sum_skipped()
 
     def rows_locked(self, lane: str, rows: int) -> None:

@@ -25,13 +25,15 @@ from sweeperd.sweep.execute.batch import BatchLostError, DeletesNothing
 from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.settle import run_settled
-from sweeperd.sweep.outcome.report import RunEndError
+from sweeperd.sweep.outcome.report import LeafSetAsideError, Outcome, RunEndError
 
 # one literal each; several key columns, MINVALUE and MAXVALUE do not match
 _BOUND: Final = re.compile(r"FOR VALUES FROM \(('(?:[^']|'')*'|-?[\d.]+)\) TO \((.*)\)")
 _LITERAL: Final = re.compile(r"'(?:[^']|'')*'|-?[\d.]+")
 _TRIES: Final = 3
-_RETRIED: Final = frozenset({Fault.LOCK, Fault.TIMEOUT, Fault.RETRY, Fault.LOST})
+_PASSING: Final = frozenset({Fault.LOCK, Fault.TIMEOUT})
+# What depends on a leaf (2BP01) or refers to it (23503) is in the way of that one only.
+_OF_THE_LEAF: Final = _PASSING | {Fault.ROW, Fault.FATAL}
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Past:
     bound: str
     owned: bool
     above: sql_partition.Above
+
+    @property
+    def shown(self) -> str:
+        """The leaf for messages."""
+        return f"{quote_if_needed(self.leaf.schema)}.{quote_if_needed(self.leaf.name)}"
 
 
 async def find_past(connection: Connection, root: Relation, expired: Expired) -> list[Past]:
@@ -99,22 +106,25 @@ def _plain(literal: str) -> str:
 async def take_out(connection: Connection, one: Past, *, drop: bool) -> None:
     """Detach or drop one leaf, if it still is what was found to be past.
 
+    It is detached before it is dropped: a foreign key that refers to the partitioned table depends
+    on each partition, and looks only at the detach whether it is in use.
+
     Raises:
-        RunEndError: Its name means another table, or its bounds are others.
+        LeafSetAsideError: Its name means another table, or its bounds are others.
     """
     await connection.execute(sql_catalog.EXACT_LITERALS)
     await connection.execute(sql_partition.lock(one.parent, one.leaf).text)
     if not await fetchval(
         connection, sql_partition.same_leaf(one.leaf, one.oid, one.bound, one.above)
     ):
-        raise RunEndError(
+        raise LeafSetAsideError(
             "throttled",
             f"partition {one.leaf.quoted} was made anew, or moved to another table, while the run "
             "was under way",
         )
-    gone = sql_partition.drop(one.leaf)
-    statement = gone if drop else sql_partition.detach(one.parent, one.leaf)
-    await connection.execute(statement.text)
+    await connection.execute(sql_partition.detach(one.parent, one.leaf).text)
+    if drop:
+        await connection.execute(sql_partition.drop(one.leaf).text)
 
 
 async def _run(connection: Connection, *, text: str) -> None:
@@ -151,7 +161,10 @@ class Partitions:
         self._fence = fence_key(run.server.database, run.table, run.sweep.name, "partitions")
 
     async def finish_pending(self) -> None:
-        """Finalise detaches that somebody began; their rows are invisible meanwhile."""
+        """Finalise detaches that somebody began; their rows are invisible meanwhile.
+
+        One that cannot be finalised now is named, and the others go on.
+        """
         connection = await self._session.get()
         async with reading(connection):
             rows = await connection.fetch(sql_catalog.PENDING_DETACHES, self._root.oid)
@@ -159,35 +172,73 @@ class Partitions:
             parent = Table(row["parent_schema"], row["parent"])
             leaf = Table(row["schema"], row["name"])
             finalize = sql_partition.detach(parent, leaf, finalize=True).text
-            await self._do(leaf, partial(_run, text=finalize))
-            self._tell(PartitionDetached, leaf, "its detach was pending")
+            try:
+                await self._do(leaf, partial(_run, text=finalize))
+            except LeafSetAsideError as end:
+                self._run.set_aside(leaf.quoted, leaf.quoted, end)
+            else:
+                self._tell(PartitionDetached, leaf, "its detach was pending")
 
-    async def remove(self, past: list[Past]) -> None:
-        """Remove each leaf.
+    async def remove(self, past: list[Past]) -> set[int]:
+        """Remove each leaf; one that cannot go is set aside, and the others go on.
+
+        A lock is tried again when all others were tried.
+
+        Returns:
+            The OIDs of those that are gone.
 
         Raises:
             SweepError: This role does not own one.
-            RunEndError: A lock or the server stands in the way.
+            RunEndError: The server stands in the way.
         """
         for one in past:
             if not one.owned:
-                name = f"{quote_if_needed(one.leaf.schema)}.{quote_if_needed(one.leaf.name)}"
                 raise SweepError(
-                    f'partitions = "{self._run.sweep.partitions}" needs the owner of {name} and of '
-                    "its parent",
+                    f'partitions = "{self._run.sweep.partitions}" needs the owner of {one.shown} '
+                    "and of its parent",
                     cure=f"GRANT the owner's role to {self._run.server.role}, or partitions = "
                     '"delete"',
                 )
-        for one in past:
-            await self._run.waits.gate()
+        gone: set[int] = set()
+        locked = past
+        backoff = Backoff()
+        for last in (False,) * (_TRIES - 1) + (True,):
+            todo, locked = locked, []
+            for one in todo:
+                end = await self._take_out(one)
+                if end is None:
+                    gone.add(one.oid)
+                elif end.passes and not last:
+                    locked.append(one)
+                    reason = end.reason
+                else:
+                    self._run.set_aside(str(one.oid), one.shown, end)
+            if not locked:
+                break
+            await self._run.waits.throttle(reason, backoff.next(), "lock")
+        return gone
+
+    async def _take_out(self, one: Past) -> LeafSetAsideError | None:
+        """Remove one leaf; return what keeps it."""
+        await self._run.waits.gate()
+        try:
             await self._do(one.leaf, partial(take_out, one=one, drop=self._drop))
-            self._tell(
-                PartitionDropped if self._drop else PartitionDetached,
-                one.leaf,
-                f"{one.bound} lies below the cutoff",
-            )
+        except LeafSetAsideError as end:
+            return end
+        self._tell(
+            PartitionDropped if self._drop else PartitionDetached,
+            one.leaf,
+            f"{one.bound} lies below the cutoff",
+        )
+        return None
 
     async def _do(self, leaf: Table, change: Callable[[Connection], Awaitable[object]]) -> None:
+        """Change the catalogue in a transaction of its own.
+
+        Raises:
+            LeafSetAsideError: The leaf is in the way.
+            RunEndError: The server is.
+        """
         backoff, lost = Backoff(), False
         work = _Change(change)
         for last in (False,) * (_TRIES - 1) + (True,):
@@ -196,14 +247,15 @@ class Partitions:
             except (*SERVER_ERRORS, BatchLostError) as error:
                 if lost and isinstance(error, asyncpg.UndefinedTableError):
                     return  # the COMMIT whose answer was lost went through
-                if classify(error) not in _RETRIED:
-                    raise
+                fault, reason = classify(error), f"{leaf.quoted}: {describe(error)}"
+                if fault in _OF_THE_LEAF:
+                    passes = fault in _PASSING
+                    outcome: Outcome = "throttled" if passes else "failed"
+                    raise LeafSetAsideError(outcome, reason, passes=passes) from error
                 lost = isinstance(error, BatchLostError)
                 if last:
-                    raise RunEndError("throttled", f"{leaf.quoted}: {describe(error)}") from error
-                await self._run.waits.throttle(
-                    f"{leaf.quoted}: {describe(error)}", backoff.next(), "lock"
-                )
+                    raise RunEndError("throttled", reason) from error
+                await self._run.waits.throttle(reason, backoff.next(), "lock")
             else:
                 if done.cancelled:
                     raise asyncio.CancelledError

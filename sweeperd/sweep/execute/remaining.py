@@ -1,208 +1,184 @@
-"""What is still expired after a whole pass that met no error: whether somebody suppresses deletes.
-
-A BEFORE DELETE trigger that returns NULL, a policy that shows a row and does not let it be deleted,
-or a rule leave the row without an error. Such a run is not drained.
-"""
+"""The end of a whole pass: what it left in each leaf, and why."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-import asyncpg
-
 from sweeperd.postgres.catalog import Relation, quote_if_needed
-from sweeperd.postgres.proof import Proof
-from sweeperd.postgres.sql import batch as sql_batch
 from sweeperd.postgres.sql import dependents as sql_dependents
-from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.rows import Table, Tid, Tids
+from sweeperd.postgres.sql.rows import Target
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify
-from sweeperd.postgres.transaction import (
-    Connection,
-    Frame,
-    fence_key,
-    fetch,
-    reading,
-    reading_rows,
-)
-from sweeperd.sweep.execute.batch import LaneTakenError, TooManyRowsError
+from sweeperd.postgres.transaction import Connection, Frame, reading
+from sweeperd.sweep.execute.batch import LaneTakenError
 from sweeperd.sweep.execute.context import RunContext
-from sweeperd.sweep.execute.deletion import Deletion
+from sweeperd.sweep.execute.look import Found, Look
 from sweeperd.sweep.execute.session import Session
-from sweeperd.sweep.execute.settle import delete_settled
-from sweeperd.sweep.survey.frame import table_frame
+from sweeperd.sweep.outcome.remaining import MOST_ROWS, Reason, Remaining
+from sweeperd.sweep.survey.expiry import at_cutoff
+from sweeperd.sweep.survey.instants import from_micros
 from sweeperd.sweep.survey.target import Leaf
 
-_MOST_ROWS: Final = 10_000
-_MOST_SECONDS: Final = 1.0
-_TRIED: Final = 100  # rows deleted once more, as a proof
-_ROUNDS: Final = 3
-_MOST_NAMED: Final = 3
-_LANE: Final = "remaining"
+_LOOK_SECONDS: Final = 1.0  # for one leaf
+# A leaf of which nothing is suspected is looked at where that costs next to nothing: below 32 MB.
+_CHEAP_BLOCKS: Final = 4_096
+_LOOKED_AT_ONCE: Final = 50  # leaves
 
 
 async def conclude(
     run: RunContext, leaves: Sequence[Leaf], session: Session, *, expected: bool
 ) -> None:
-    """Name the end of a whole pass: drained only when it left nothing behind.
+    """Name the end of a whole pass: drained only when it left nothing that somebody can mend.
 
     Args:
         run: The run, whose lanes are at their ends.
-        leaves: What was swept.
+        leaves: What was to be swept.
         session: A connection of the run.
         expected: Whether expired rows were seen before the first batch.
 
     Raises:
         RunEndError: The run must end otherwise.
     """
-    run.memory.cursors.clear()
-    report = run.report
-    locked = run.counters.locked
-    if run.counters.refused_rows:
-        report.fail(
-            f"{run.counters.refused_rows} rows were refused by the database and stepped over"
-        )
-    elif left := await _suppressed(run, leaves, session, expected=expected):
-        # a row that was locked first and then not deleted was taken for one that others have locked
-        report.skipped_count = max(locked, sum(rows for rows, _ in left))
-        report.fail("; ".join(text for _, text in left[:_MOST_NAMED]))
-    elif locked:
-        report.finish("throttled", f"{locked} expired rows are locked by other transactions")
-    else:
-        report.finish("drained")
+    aside = run.counters.set_aside
+    remaining = await _Remains(run, session, expected=expected).of(leaves)
+    if aside and not run.sweep_pass.done and not run.report.partitions:
+        # nothing could be worked on: what there is of positions is good for the next run
+        run.report.remaining = tuple(remaining)
+        run.report.end(next((end for end in aside if end.outcome == "failed"), aside[0]))
+        return
+    run.sweep_pass.end()
+    run.report.conclude(remaining)
 
 
-async def _suppressed(
-    run: RunContext, leaves: Sequence[Leaf], session: Session, *, expected: bool
-) -> list[tuple[int, str]]:
-    """Return for each leaf how many expired rows a DELETE leaves without an error, and why.
+class _Remains:
+    """Looks at the leaves of a run, one after the other."""
 
-    Rows that the application committed behind the pass are expired, too, and belong to the next.
-    So some of what is found is deleted once more: what a DELETE leaves again is suppressed.
-    """
-    if run.row_limits.is_reached:
-        return []
-    nothing_went = expected and not run.report.deleted_count
-    deadline = asyncio.get_running_loop().time() + _MOST_SECONDS
-    found: list[tuple[int, str]] = []
-    try:
-        triggers = await _suppressing_triggers(await session.get(), leaves)
-        for leaf in leaves:
-            cause = triggers.get(leaf.relation.oid)
-            if not (cause or leaf.relation.row_security or nothing_went):
-                continue
-            rows = await _Look(run, leaf, session, deadline).stuck()
-            if rows:
-                found.append((rows, _text(leaf.relation, rows, cause)))
-    except (TooManyRowsError, LaneTakenError):
-        pass  # what else there is, the next pass tells
-    except SERVER_ERRORS as error:
-        if classify(error) is Fault.FATAL:
-            raise
-    return found
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """A deletion that notes what it left, of which rows that others have locked are no part."""
-
-    deletion: Deletion
-    lockable: bool
-
-    @property
-    def tables(self) -> tuple[Table, ...]:
-        return self.deletion.tables
-
-    @property
-    def locking_statements(self) -> int:
-        return self.deletion.locking_statements
-
-    async def do(self, connection: Connection, opening: str) -> int | None:
-        answer = await self.deletion.do(connection, opening)
-        ((target, part),) = self.deletion.slices
-        await connection.execute(sql_batch.note_left_over(target, part, free=self.lockable))
-        return answer
-
-    def judge(self, answer: int | None, proof: Proof) -> tuple[tuple[int, int], ...]:
-        ((rows, _),) = self.deletion.judge(answer, replace(proof, skipped=proof.skipped[:1]))
-        return ((rows, proof.skipped[-1]),)
-
-
-class _Look:
-    """A look at one leaf."""
-
-    def __init__(self, run: RunContext, leaf: Leaf, session: Session, deadline: float) -> None:
+    def __init__(self, run: RunContext, session: Session, *, expected: bool) -> None:
         self._run = run
-        self._target = leaf.target
-        self._one_heap = leaf.one_heap
         self._session = session
-        self._deadline = deadline
-        server = run.server.database
-        self._fence = fence_key(server, run.table, run.sweep.name, _LANE)
+        self._nothing_went = expected and not run.report.deleted_count
+        self._triggers: dict[int, str] = {}
 
-    async def stuck(self) -> int:
-        """Return how many expired rows a DELETE leaves; 0 when none, or when time is over."""
-        if not self._one_heap:  # without places nothing can be tried again
-            return await self._count() if not self._run.report.deleted_count else 0
-        for _ in range(_ROUNDS):
-            places = await self._places()
-            if not places:
-                return 0
-            deleted, left = await self._try(places)
-            # a trigger may have updated the row instead, which has another place then; of two steps
-            # the first leaves out what others have locked
-            moved = not deleted and not self._target.two_steps
-            if left or moved:
-                return await self._count()
-        return 0
+    async def of(self, leaves: Sequence[Leaf]) -> list[Remaining]:
+        """Return what stays in all leaves.
 
-    async def _places(self) -> list[Tid]:
-        rows = await self._read(sql.places(self._target, limit=_TRIED))
-        return [row[0] for row in rows or ()]
-
-    async def _count(self) -> int:
-        rows = await self._read(sql.count(self._target, limit=_MOST_ROWS))
-        return int(rows[0][0]) if rows else 0
-
-    async def _read(self, statement: sql.Statement) -> list[asyncpg.Record] | None:
-        """Read within what is left of the time; None when it is over."""
-        left = self._deadline - asyncio.get_running_loop().time()
-        if left <= 0:
-            return None
-        frame = table_frame(self._run.sweep, search_path=self._run.limits.frame.search_path)
-        frame = replace(frame, statement_timeout_ms=max(int(left * 1000), 1))
-        connection = await self._session.get()
-        try:
-            async with reading_rows(connection, frame):
-                return await fetch(connection, statement)
-        except asyncpg.PostgresError as error:
-            if classify(error) in {Fault.TIMEOUT, Fault.ROW, Fault.LOCK}:
-                return None
-            raise
-
-    async def _try(self, places: list[Tid]) -> tuple[int, int]:
-        """Delete rows as one batch; return how many went and how many are there all the same.
-
-        What others have locked raises, or with two steps is left out.
+        Raises:
+            RunEndError: No row may be tried again in this run; the next one looks.
         """
-        await self._run.waits.gate()
-        part = Tids(tuple(places))
+        aside = self._run.sweep_pass.set_aside
+        self._triggers = await _before_delete(await self._session.get(), leaves)
+        if aside or any(self._is_suspected(leaf) for leaf in leaves):
+            self._run.row_limits.check()
+        quiet = [leaf for leaf in leaves if leaf.key not in aside and not self._is_suspected(leaf)]
+        clean = await self._clean(quiet)
+        remaining: list[Remaining] = []
+        for leaf in leaves:
+            self._run.waits.check_time()
+            if leaf.key in aside:
+                remaining.append(await self._set_aside(leaf, aside[leaf.key]))
+                continue
+            if leaf.key not in clean:
+                remaining += await self._left(leaf)
+            remaining += await self._unreadable(leaf)
+        return remaining
 
-        run = self._run
-        deletion = run.deletion([(self._target, part)], len(places))
-        done = await delete_settled(
-            run, self._session, self._fence, deletion, lambda kept: _Trial(kept, run.lockable)
+    def _is_suspected(self, leaf: Leaf) -> bool:
+        """Whether something is known by which rows may have stayed."""
+        return (
+            self._run.sweep_pass[leaf.key].left_rows
+            or bool(self._run.references.names(leaf.target.table))
+            or self._nothing_went
+            or leaf.relation.row_security
+            or leaf.relation.oid in self._triggers
         )
-        self._run.count(done, _LANE)
-        if done.cancelled:
-            raise asyncio.CancelledError
-        return done.rows, done.skipped
+
+    async def _clean(self, quiet: Sequence[Leaf]) -> set[str]:
+        """Return the leaves without expired rows, or of a size at which a look is not worth it."""
+        clean = {leaf.key for leaf in quiet if leaf.blocks > _CHEAP_BLOCKS}
+        small = [leaf for leaf in quiet if leaf.key not in clean]
+        for at in range(0, len(small), _LOOKED_AT_ONCE):
+            some = small[at : at + _LOOKED_AT_ONCE]
+            try:
+                counts = await self._look(some[0]).count_each([self._target(one) for one in some])
+            except SERVER_ERRORS:
+                counts = None
+            # nothing is suspected: a leaf that cannot be read now is no trouble of this pass
+            clean |= {one.key for n, one in enumerate(some) if counts is None or not counts[n]}
+        return clean
+
+    def _target(self, leaf: Leaf) -> Target:
+        """Return what was expired at the cutoff of the pass's first run."""
+        first = from_micros(self._run.sweep_pass.cutoff)
+        expired = at_cutoff(self._run.sweep, leaf.target.expired, first)
+        return replace(leaf.target, expired=expired)
+
+    def _look(self, leaf: Leaf) -> Look:
+        moves = leaf.relation.oid in self._triggers
+        deadline = asyncio.get_running_loop().time() + _LOOK_SECONDS
+        looked_at = replace(leaf, target=self._target(leaf))
+        return Look(self._run, looked_at, self._session, deadline, moves=moves)
+
+    async def _set_aside(self, leaf: Leaf, reason: str) -> Remaining:
+        rows = 0
+        try:
+            rows = await self._look(leaf).count() or 0
+        except SERVER_ERRORS as error:  # it may be gone
+            if classify(error) is Fault.LOST:
+                await self._session.drop()
+        ends = [end for end in self._run.counters.set_aside if end.reason == reason]
+        return Remaining(
+            leaf.relation.shown,
+            "leaf set aside",
+            rows,
+            reason,
+            is_least=rows >= MOST_ROWS,
+            passes=any(end.passes for end in ends),
+        )
+
+    async def _left(self, leaf: Leaf) -> list[Remaining]:
+        """Return what stays in a leaf that was swept."""
+        relation = leaf.relation
+        found = Found()
+        try:
+            found = await self._look(leaf).at_rows()
+        except LaneTakenError:
+            pass  # what else there is, the next pass tells
+        except SERVER_ERRORS as error:
+            if classify(error) is Fault.LOST:
+                await self._session.drop()
+            found = Found(unknown=True)
+        told = [self._told(relation, found, *one) for one in found.by_reason]
+        if found.unknown and self._run.sweep_pass[leaf.key].left_rows:
+            # counting fails where the operator's text raises, or takes too long
+            rows, why = self._run.counters.refused_by_leaf.get(leaf.key, (0, "not counted in 1 s"))
+            told.append(Remaining(relation.shown, "refused", rows, why, is_least=True))
+        return told
+
+    def _told(
+        self, relation: Relation, found: Found, reason: Reason, by: str, rows: int
+    ) -> Remaining:
+        if reason == "suppressed":
+            by = _suppressed_by(relation, self._triggers.get(relation.oid))
+        elif reason == "refused":
+            _, words = self._run.counters.refused_by_leaf.get(str(relation.oid), (0, ""))
+            by = f"{by}; the last: {words}" if words else by
+        least, passes = found.is_least, reason == "locked"
+        return Remaining(relation.shown, reason, rows, by, is_least=least, passes=passes)
+
+    async def _unreadable(self, leaf: Leaf) -> list[Remaining]:
+        """Return text in a form that is never expired, which says nothing of when it was to be."""
+        rows = await self._look(leaf).unreadable()
+        if not rows:
+            return []
+        cure = "write it in UTC (Z, +00), or leave these rows out with where"
+        name = leaf.relation.shown
+        least = rows >= MOST_ROWS
+        return [Remaining(name, "unreadable text", rows, cure, is_least=least)]
 
 
-async def _suppressing_triggers(connection: Connection, leaves: Sequence[Leaf]) -> dict[int, str]:
+async def _before_delete(connection: Connection, leaves: Sequence[Leaf]) -> dict[int, str]:
     """Return a BEFORE DELETE trigger of each leaf that has one."""
     oids = [leaf.relation.oid for leaf in leaves if leaf.relation.has_triggers]
     if not oids:
@@ -212,20 +188,18 @@ async def _suppressing_triggers(connection: Connection, leaves: Sequence[Leaf]) 
     return {row["oid"]: row["name"] for row in rows}
 
 
-def _text(relation: Relation, rows: int, trigger: str | None) -> str:
-    many = f"{rows} or more" if rows >= _MOST_ROWS else str(rows)
-    left = f"{many} expired rows of {relation.shown} are left, without an error: "
+def _suppressed_by(relation: Relation, trigger: str | None) -> str:
     if trigger is not None:
         name = quote_if_needed(trigger)
-        return left + (
+        return (
             f"the BEFORE DELETE trigger {name} suppresses their delete, for it does not return OLD;"
             f" leave these rows out with where, or ALTER TABLE {relation.shown} "
             f"DISABLE TRIGGER {name}"
         )
     if relation.row_security:
         role = quote_if_needed(relation.role)
-        return left + (
+        return (
             f"policies show them to {role}, and none lets it delete them; "
             f"CREATE POLICY sweep ON {relation.shown} FOR DELETE TO {role} USING (true)"
         )
-    return left + "something suppresses their delete; look for rules and triggers of the table"
+    return "something suppresses their delete; look for rules and triggers of the table"

@@ -44,6 +44,8 @@ class Session:
         self._run: RunContext | None = None
         self._stack = AsyncExitStack()
         self._connection: Connection | None = None
+        self._pid = 0  # the connection's server process
+        self.lost_pids: set[int] = set()  # server processes that may not have noticed yet
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._database.slot())
@@ -102,6 +104,7 @@ class Session:
         """Close the connection; the next `get` makes a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            self.lost_pids.add(self._pid)
             await close(connection)
 
     def join(self, run: RunContext) -> None:
@@ -118,16 +121,20 @@ class Session:
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
         if self._run is None:
-            self._connection = await self._database.connect()
-            return self._connection
+            return await self._connect()
         return await self._again(self._run)
+
+    async def _connect(self) -> Connection:
+        connection = self._connection = await self._database.connect()
+        self._pid = connection.get_server_pid()
+        return connection
 
     async def _again(self, run: RunContext) -> Connection:
         backoff, lost = Backoff(), False
         while True:  # each turn that fails waits
             run.turns.turn("connect", self._database.name)
             try:
-                connection = self._connection = await self._database.connect()
+                connection = await self._connect()
                 await _same_system(connection, run)
             except (DatabaseUnreachableError, *LOST_ERRORS) as error:
                 await self.drop()

@@ -18,6 +18,10 @@ _MOST_IDLE: Final = 10_000
 _MOST_FRUITLESS: Final = 10_000
 
 
+class SpinError(RunEndError):
+    """A loop of the run spins, by a bug: the whole run ends, not one leaf."""
+
+
 class Turns:
     """What all loops of one run have done since something last happened.
 
@@ -76,5 +80,5 @@ class Turns:
             raise _bug("a committed batch did not move its lane", name, after)
 
 
-def _bug(what: str, name: str, position: object) -> RunEndError:
-    return RunEndError("failed", f"bug in sweeperd: {what} (lane {name}, position {position})")
+def _bug(what: str, name: str, position: object) -> SpinError:
+    return SpinError("failed", f"bug in sweeperd: {what} (lane {name}, position {position})")

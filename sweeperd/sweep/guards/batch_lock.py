@@ -50,7 +50,7 @@ class _LockFile:
     is_replaced: bool = False  # another file has the name: close this one after its last batch
 
     def try_share(self, sweep: str) -> bool:
-        if not self.batches[sweep] and not _lock_bytes(self.descriptor, fcntl.F_RDLCK, sweep):
+        if not self.batches[sweep] and not lock_byte(self.descriptor, fcntl.F_RDLCK, sweep):
             return False
         self.batches[sweep] += 1
         return True
@@ -59,7 +59,7 @@ class _LockFile:
         self.batches[sweep] -= 1
         if not self.batches[sweep]:
             del self.batches[sweep]
-            _lock_bytes(self.descriptor, fcntl.F_UNLCK, sweep)
+            lock_byte(self.descriptor, fcntl.F_UNLCK, sweep)
         self.close_if_done()
 
     def close_if_done(self) -> None:
@@ -208,6 +208,15 @@ def open_anchor(state_dir: Path) -> int:
     return os.open("/", _DIRECTORY)
 
 
+def lock_byte(descriptor: int, how: int, sweep: str) -> bool:
+    """Take or drop a lock on a sweep's byte; False when somebody else's is in the way.
+
+    Raises:
+        OSError: The file system does not lock.
+    """
+    return _lock_range(descriptor, how, _byte(sweep), 1)
+
+
 def _open_lock(state_dir: Path) -> int:
     descriptor = os.open(state_dir / LOCK, _LOCK, _FILE_MODE)
     with suppress(OSError):
@@ -218,10 +227,6 @@ def _open_lock(state_dir: Path) -> int:
 def _byte(sweep: str) -> int:
     """Return the sweep's byte of the lock file; an offset is 63 bits wide."""
     return int.from_bytes(hashlib.blake2b(sweep.encode(), digest_size=7).digest(), "big")
-
-
-def _lock_bytes(descriptor: int, how: int, sweep: str) -> bool:
-    return _lock_range(descriptor, how, _byte(sweep), 1)
 
 
 def _lock_range(descriptor: int, how: int, first: int, length: int) -> bool:

@@ -6,27 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeperd.postgres.sql.rows import Tid, TidRange
-from sweeperd.sweep.outcome.memory import BlockCursor, Cursor
+from sweeperd.sweep.outcome.progress import Place
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Blocks ``first`` to ``end`` (exclusive) of one heap.
+    """A share of one heap, up to block ``end`` (exclusive).
 
     Attributes:
-        first: The first block.
-        end: The block behind the last one; not above ``first`` when there is none.
+        start: The position before the first row.
+        end: The block behind the last one; not above that of ``start`` when there is none.
         units_per_block: Line pointers that a page may have; offsets are 1 to this.
     """
 
-    first: int
+    start: Tid
     end: int
     units_per_block: int
-
-    @property
-    def start(self) -> Tid:
-        """The position before the first row."""
-        return self.first, 0
 
     def is_end(self, position: Tid) -> bool:
         """Whether no block lies behind a position."""
@@ -59,30 +54,31 @@ class Blocks:
         blocks = part.high[0] - part.low[0]
         return max(blocks * self.units_per_block + part.high[1] - part.low[1], 1)
 
-    def saved(self, position: Tid) -> BlockCursor | None:
-        """Return a position as it is saved; None at the start and at the end."""
-        if position == self.start or self.is_end(position):
-            return None
-        return BlockCursor(*position, self.first)
 
-    def resumed(self, cursor: Cursor | None) -> Tid:
-        """Return the position of a saved cursor; the start when it does not fit.
+def shares(gaps: Sequence[tuple[Place, Place]], parts: int) -> list[tuple[Place, int]]:
+    """Cut what is left of a heap into about ``parts`` shares, at least one a gap.
 
-        Between runs the heap may have grown or been truncated, and with it each lane's share.
-        A cursor proves only that the blocks from its own lane's first one were swept, so one
-        of a lane that began later than this one is ignored: rows before it would be left out.
-        """
-        if not isinstance(cursor, BlockCursor) or cursor.first_block > self.first:
-            return self.start
-        position = (cursor.block, cursor.offset)
-        return position if self.start < position and not self.is_end(position) else self.start
+    Where there are gaps enough nothing is cut, so that their number does not grow from run to run.
 
+    Args:
+        gaps: From a place (inclusive) to another (exclusive), in order.
+        parts: Shares wanted.
 
-def block_range(blocks: int, number: int, of: int) -> tuple[int, int]:
-    """Return lane ``number``'s blocks, first and end, when there are ``of`` lanes."""
-    return blocks * number // of, blocks * (number + 1) // of
+    Returns:
+        Where each begins, and the block behind it.
+    """
+    wholes = [(low, high[0] + (1 if high[1] else 0)) for low, high in gaps]
+    if not wholes or len(wholes) >= parts:
+        return wholes
+    largest = max(wholes, key=lambda one: one[1] - one[0][0])
+    low, end = largest
+    pieces = min(parts - len(wholes) + 1, max(end - low[0], 1))
+    at = wholes.index(largest)
+    cuts = [low[0] + (end - low[0]) * number // pieces for number in range(pieces + 1)]
+    begins = [low, *((block, 0) for block in cuts[1:-1])]
+    return [*wholes[:at], *zip(begins, cuts[1:], strict=True), *wholes[at + 1 :]]
 
 
 def pointers_of(sizes: Sequence[Blocks]) -> int:
     """Return the line pointers that several heaps may have; at least 1."""
-    return max(sum(max(one.end - one.first, 0) * one.units_per_block for one in sizes), 1)
+    return max(sum(max(one.end - one.start[0], 0) * one.units_per_block for one in sizes), 1)

@@ -12,7 +12,7 @@ from sweeperd.postgres.sql.rows import Target, Tid
 from sweeperd.postgres.transaction import Connection, Frame
 from sweeperd.sweep.lanes.blocks import Blocks, pointers_of
 from sweeperd.sweep.lanes.lane import NEVER_JOINED, Piece
-from sweeperd.sweep.outcome.memory import BlockCursor, Cursor
+from sweeperd.sweep.outcome.progress import Place
 
 _PAGE_HEADER: Final = 24
 _LEAST_TUPLE: Final = 28  # a line pointer (4) and an aligned tuple header (24)
@@ -25,17 +25,18 @@ def pointers_per_page(block_size: int) -> int:
 
 
 class HeapLane:
-    """Blocks ``first`` to ``end`` (exclusive) of one heap.
+    """A share of one heap.
 
     Args:
-        name: Names the lane in the saved state and the fence.
+        name: Names the lane in the advisory lock.
+        leaf: Key of the leaf in the pass.
         target: What goes from where; the table must be one heap.
-        blocks: First block and end block (exclusive), fixed when the run begins: blocks that
-            are appended meanwhile belong to the next run.
+        share: Where it begins, and its end block (exclusive): blocks that are appended meanwhile
+            belong to the next pass.
+        heap_file: The file that these blocks are of.
         block_size: Of the server, bytes.
         expired_per_block: At most, as far as statistics and a sample tell; 0 when they do not.
         read_budget: Blocks per second while they yield little; None for any.
-        cursor: Saved cursor of an earlier run.
     """
 
     strategy = "heap"
@@ -45,23 +46,26 @@ class HeapLane:
     def __init__(
         self,
         name: str,
+        leaf: str,
         target: Target,
-        blocks: tuple[int, int],
+        share: tuple[Place, int],
         *,
+        heap_file: str | None,
         block_size: int,
         expired_per_block: float = 0.0,
         read_budget: float | None = None,
-        cursor: Cursor | None = None,
     ) -> None:
         self.name = name
+        self.leaf = leaf
+        self.heap_file = heap_file
         self.target = target
         self.read_budget = read_budget
         self.units_per_block = pointers_per_page(block_size)
-        self.blocks = Blocks(*blocks, self.units_per_block)
+        self.blocks = Blocks(*share, self.units_per_block)
         self.density = expired_per_block / self.units_per_block
         self.first_size = _FIRST_BLOCKS * self.units_per_block
         self.largest_size = pointers_of([self.blocks])
-        self.position: Tid = self.blocks.resumed(cursor)
+        self.position: Tid = self.blocks.start
 
     def slice_at(self, position: Tid, size: int, rows: int) -> Piece | None:
         """Return the range at a position of this heap; None at its end."""
@@ -69,7 +73,10 @@ class HeapLane:
         if part is None:
             return None
         units, last = self.blocks.units(part), self.blocks.is_end(part.high)
-        return Piece(self.target, part, units, last=last, end=part.high)
+        return Piece(
+            self.target, part, units, last=last, end=part.high, leaf=self.leaf,
+            heap_file=self.heap_file,
+        )  # fmt: skip
 
     async def prepare(
         self, connection: Connection, frame: Frame, position: Tid, size: int, rows: int
@@ -83,7 +90,3 @@ class HeapLane:
     def advance(self, piece: Piece) -> None:
         """Move behind a range."""
         self.position = piece.end
-
-    def cursor(self) -> BlockCursor | None:
-        """Return the position and the lane's first block; None at the start or the end."""
-        return self.blocks.saved(self.position)

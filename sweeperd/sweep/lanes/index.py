@@ -15,6 +15,7 @@ from sweeperd.postgres.sql.rows import KeyRange, Target
 from sweeperd.postgres.transaction import Connection, Frame
 from sweeperd.sweep.lanes.bounds import Ahead, read_bounds, read_next_bound
 from sweeperd.sweep.lanes.lane import NEVER_JOINED, Piece, SwitchError
+from sweeperd.sweep.outcome.progress import ColumnValue
 
 _FIRST_ROWS: Final = 1_000
 _LARGEST_ROWS: Final = 1_000_000
@@ -38,10 +39,11 @@ class IndexLane:
     """Values of the column upward from the cursor to the bound.
 
     Args:
-        name: Names the lane in the saved state and the fence.
+        name: Names the lane in the advisory lock.
         target: What goes from where.
+        leaf: Key of the leaf in the pass.
         has_places: Whether the table is one heap, so that ctid names one row.
-        cursor: Saved cursor of an earlier run.
+        after: The last value that the pass has done.
     """
 
     strategy = "index"
@@ -51,14 +53,21 @@ class IndexLane:
     least_joined = NEVER_JOINED
 
     def __init__(
-        self, name: str, target: Target, *, has_places: bool, cursor: object = None
+        self,
+        name: str,
+        target: Target,
+        *,
+        leaf: str,
+        has_places: bool,
+        after: ColumnValue | None = None,
     ) -> None:
         self.name = name
+        self.leaf = leaf
         self.target = target
         self.has_places = has_places
         self.first_size = _FIRST_ROWS
         self.largest_size = _LARGEST_ROWS
-        self.position = KeyPosition(_from_json(cursor, target.column.type_name))
+        self.position = KeyPosition(_from_saved(after, target.column.type_name))
         self._ahead = Ahead()
         self._count = _MOST_BOUNDS
 
@@ -109,7 +118,8 @@ class IndexLane:
         bound, units = ahead.from_here(low)[joined - 1], joined * ahead.step
         if bound.last:
             done = KeyPosition(low, done=True)
-            return Piece(self.target, KeyRange(low, None), units, last=True, end=done)
+            rest = KeyRange(low, None)
+            return Piece(self.target, rest, units, last=True, end=done, leaf=self.leaf)
         if bound.shared and self.has_places:
             column = self.target.column.column
             raise SwitchError(
@@ -117,19 +127,21 @@ class IndexLane:
             )
         high = bound.beyond if bound.shared else bound.high
         part, end = KeyRange(low, high), KeyPosition(high)
-        return Piece(self.target, part, units, last=False, end=end, least=bound.shared)
+        return Piece(
+            self.target, part, units, last=False, end=end, leaf=self.leaf, least=bound.shared,
+            value=None if high is None else _saved(high),
+        )  # fmt: skip
 
     def advance(self, piece: Piece) -> None:
         """Move behind a slice."""
         self.position = piece.end
 
-    def cursor(self) -> str | int | float | None:
-        """Return the last value done; None at the start or the end."""
-        low = None if self.position.done else self.position.low
-        return str(low) if isinstance(low, Decimal) else low
+
+def _saved(value: Key) -> ColumnValue:
+    return str(value) if isinstance(value, Decimal) else value
 
 
-def _from_json(cursor: object, type_name: str) -> Key | None:
+def _from_saved(cursor: object, type_name: str) -> Key | None:
     """Return a saved value as the column's type; None, the start, for what is no such value."""
     if isinstance(cursor, bool) or not isinstance(cursor, int | float | str):
         return None

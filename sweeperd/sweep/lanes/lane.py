@@ -6,9 +6,10 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from sweeperd.postgres.sql.rows import Slice, Target
+from sweeperd.postgres.sql.rows import Slice, Target, TidRange
 from sweeperd.postgres.transaction import Connection, Frame
-from sweeperd.sweep.outcome.memory import Cursor
+from sweeperd.sweep.outcome.progress import ColumnValue, Stretch
+from sweeperd.sweep.outcome.sweep_pass import SweepPass
 
 
 class SwitchError(Exception):
@@ -38,7 +39,10 @@ class Piece:
         units: Its size in the lane's units, for the pace.
         last: Whether the lane ends with it.
         end: The lane's position behind it; never the one it was asked for at.
+        leaf: Key of the leaf in the pass.
         least: Whether it cannot be cut smaller.
+        heap_file: The file that its rows are in, for a block range.
+        value: The last value done with it, for a slice of the column.
     """
 
     target: Target
@@ -46,11 +50,23 @@ class Piece:
     units: int
     last: bool
     end: Any
+    leaf: str
     least: bool = False
+    heap_file: str | None = None
+    value: ColumnValue | None = None
+
+    def committed(self, sweep_pass: SweepPass) -> None:
+        """Let the pass know that its rows were swept."""
+        if isinstance(self.part, TidRange):
+            sweep_pass.cover(self.leaf, self.heap_file, Stretch(*self.part.low, *self.part.high))
+        elif self.last:
+            sweep_pass.finish(self.leaf)
+        else:
+            sweep_pass.reach(self.leaf, self.value)
 
 
 class Lane(Protocol):
-    """A share of a table's expired rows, walked once from the cursor to the end.
+    """A share of a table's expired rows, walked once from where the pass stands to its end.
 
     Positions are immutable values of the lane's own. Only `advance` moves it.
     """
@@ -69,6 +85,10 @@ class Lane(Protocol):
     @property
     def target(self) -> Target:
         """What is deleted from where, for the next slice."""
+
+    @property
+    def leaf(self) -> str:
+        """Key of the leaf at hand."""
 
     async def prepare(
         self,
@@ -111,6 +131,3 @@ class Lane(Protocol):
 
     def advance(self, piece: Piece) -> None:
         """Move behind the last slice of a batch whose COMMIT was answered."""
-
-    def cursor(self) -> Cursor | None:
-        """Return the position as it is saved; None at the start or the end of a pass."""

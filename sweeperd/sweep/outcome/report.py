@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
 from sweeperd.errors import EXIT_FAILED, EXIT_OK
-from sweeperd.log.events import RunEnded, SweepFailed, SweepRan, SweepTimedOut
+from sweeperd.log.events import RunEnded, SweepFailed, SweepIncomplete, SweepRan, SweepTimedOut
 from sweeperd.log.safe_text import bounded
 from sweeperd.sweep.outcome.lag import RetentionLag
 from sweeperd.sweep.outcome.memory import SweepMemory
+from sweeperd.sweep.outcome.remaining import Remaining, counts, describe
 
 Outcome = Literal[
-    "drained", "timed_out", "capped", "yielded", "throttled", "held", "failed", "stopped"
+    "drained",
+    "incomplete",
+    "timed_out",
+    "capped",
+    "yielded",
+    "throttled",
+    "held",
+    "failed",
+    "stopped",
 ]
 _MOST_WARNINGS: Final = 100  # the state keeps the reports of many runs
 # What is left over is taken up after catch_up.
@@ -45,6 +55,30 @@ class RunEndError(Exception):
         self.kinds = kinds
 
 
+class LeafSetAsideError(RunEndError):
+    """One leaf cannot be swept now; the run goes on with the others.
+
+    Attributes:
+        leaf: Key of the leaf in the pass; None for the one at hand.
+        passes: Whether the reason may pass within this run, as a lock does.
+        rewritten: Whether only its rows lie in another file now.
+    """
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        reason: str,
+        *,
+        leaf: str | None = None,
+        passes: bool = False,
+        rewritten: bool = False,
+    ) -> None:
+        super().__init__(outcome, reason)
+        self.leaf = leaf
+        self.passes = passes
+        self.rewritten = rewritten
+
+
 @dataclass(frozen=True)
 class LeafPlan:
     """How one leaf is swept.
@@ -73,7 +107,9 @@ class Report:
         cutoff_time: The database's instant that the run measures by; None before it is read.
         outcome: How it ended; None while it runs.
         deleted_count: Rows deleted and committed.
-        skipped_count: Expired rows left: locked by others, or refused by the database.
+        skipped_count: Expired rows left where they are: the sum of ``remaining`` once a pass is
+            over, until then what was stepped over so far.
+        remaining: What a whole pass left behind, and why.
         batches: Batches committed.
         duration_seconds: Wall duration.
         end_reason: Why it ended so; None where the outcome says it all.
@@ -99,6 +135,7 @@ class Report:
     outcome: Outcome | None = None
     deleted_count: int = 0
     skipped_count: int = 0
+    remaining: tuple[Remaining, ...] = ()
     batches: int = 0
     duration_seconds: float = 0.0
     end_reason: str | None = None
@@ -114,6 +151,22 @@ class Report:
     backlog: int | None = None
     retention_lag: RetentionLag | None = None
     deadline: float | None = None
+
+    @property
+    def kept_referenced(self) -> int:
+        """Rows that only foreign keys keep: parents with live children, no trouble."""
+        return sum(one.rows for one in self.remaining if one.reason == "referenced")
+
+    def conclude(self, remaining: Sequence[Remaining]) -> None:
+        """End a whole pass: drained when it left nothing that somebody can mend."""
+        self.remaining = tuple(remaining)
+        self.skipped_count = sum(one.rows for one in remaining)
+        told = describe(remaining)
+        if all(one.reason == "referenced" for one in remaining):
+            self.finish("drained", told or None)
+        else:
+            self.exit_code = EXIT_FAILED
+            self.finish("incomplete", told)
 
     @property
     def strategy(self) -> str | None:
@@ -143,8 +196,11 @@ class Report:
 
     @property
     def left_over(self) -> bool:
-        """Whether the next run should come after ``catch_up``."""
-        return self.outcome in LEFT_OVER
+        """Whether the next run should come after ``catch_up``.
+
+        A run that only stepped over rows waits for the interval; a lock on a leaf may be gone soon.
+        """
+        return self.outcome in LEFT_OVER or any(one.passes for one in self.remaining)
 
     def finish(self, outcome: Outcome, reason: str | None = None) -> None:
         """Set the outcome once; the first word stands."""
@@ -175,7 +231,9 @@ class Report:
     def ended(self) -> RunEnded:
         """Return the one event that tells how the run ended."""
         kind: type[RunEnded] = SweepRan
-        if self.outcome == "failed" or self.outcome is None:
+        if self.outcome == "incomplete":
+            kind = SweepIncomplete
+        elif self.outcome == "failed" or self.outcome is None:
             kind = SweepFailed
         elif self.outcome == "timed_out":
             kind = SweepTimedOut
@@ -187,6 +245,8 @@ class Report:
             strategy=self.strategy,
             deleted_count=self.deleted_count,
             skipped_count=self.skipped_count,
+            kept_referenced=self.kept_referenced,
+            remaining=counts(self.remaining) or None,
             batches=self.batches,
             duration_seconds=round(self.duration_seconds, 3),
             end_reason=self.end_reason,

@@ -9,6 +9,7 @@ from sweeperd.config.models import SweepConfig
 from sweeperd.errors import SweepError
 from sweeperd.postgres.catalog import Column, Index, Relation, Server
 from sweeperd.postgres.sql.expired import quote
+from sweeperd.sweep.outcome.progress import LeafProgress
 from sweeperd.sweep.plan.recheck import ROWS_PER_BLOCK_WORTH, SecondLook
 from sweeperd.sweep.survey.estimates import Estimates
 from sweeperd.sweep.survey.survey import Survey
@@ -72,6 +73,28 @@ def choose(sweep: SweepConfig, leaf: Leaf, column: Column | None, estimates: Est
     if leaf.blocks <= TINY_BLOCKS:
         return Choice(leaf, "heap", f"the table has {leaf.blocks} blocks only", None)
     return _weigh(leaf, index, estimates.get((leaf.relation.schema, leaf.relation.name), 0.0))
+
+
+def continued(
+    choice: Choice, sweep: SweepConfig, column: Column | None, known: LeafProgress
+) -> Choice:
+    """Return a choice that goes on where the pass is in a leaf, by the strategy that it began with.
+
+    Statistics may tell otherwise by now; what is left is little against beginning again.
+    """
+    begun = known.strategy
+    if (
+        sweep.strategy != "auto"
+        or known.state != "at a position"
+        or begun in {None, choice.strategy}
+    ):
+        return choice
+    leaf = choice.leaf
+    served = column is not None and any(index.serves(column) for index in leaf.indexes)
+    if (begun == "heap" and not leaf.one_heap) or (begun == "index" and not served):
+        return choice
+    reason = f"the pass is in the midst of it by {begun}"
+    return replace(choice, strategy=str(begun), reason=reason, expected=None)
 
 
 def _by_index(leaf: Leaf, column: Column, index: Index | None) -> Choice:

@@ -125,7 +125,7 @@ def _key(found: Survey, row: asyncpg.Record) -> Iterator[Finding]:
             f"{how} ON {child} ({columns})",
             "index",
         )
-    if row["on_delete"] == "c":
+    if row["on_delete"] == "c" and not row["refers_to_itself"]:
         yield Finding(
             "warning", f"{key} cascades: {_share(row)} go with each deleted row", "cascade"
         )
@@ -133,13 +133,20 @@ def _key(found: Survey, row: asyncpg.Record) -> Iterator[Finding]:
         yield Finding(
             "warning", f"{key} updates {_share(row)} with each deleted row", "foreign_key"
         )
+    elif row["refers_to_itself"]:
+        yield Finding(
+            "warning",
+            f"{key} refers to the table itself: a row goes with all rows below it, or stays where "
+            "one of these is not expired",
+            "foreign_key",
+        )
     else:
         late = "; it is checked at COMMIT, which costs the batch" if row["deferred"] else ""
         yield Finding(
             "warning",
             f"{key} keeps rows of {found.root.shown} that it refers to: they are counted as "
-            f'skipped{late}; sweep {child} first, with before = ["..."] in its sweep, or leave '
-            'them out with where = "NOT EXISTS (...)"',
+            f"kept_referenced{late}; to delete them, sweep {child} first, with "
+            'before = ["..."] in its sweep',
             "foreign_key",
         )
 

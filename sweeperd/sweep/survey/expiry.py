@@ -7,6 +7,7 @@ the design's "Cutoff"; each function here is pure.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -14,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from sweeperd.config.models import SweepConfig, Unit
 from sweeperd.errors import SweepError
-from sweeperd.postgres.sql.expired import Expired, TextBound
+from sweeperd.postgres.sql.expired import Condition, Expired, TextBound
 from sweeperd.sweep.survey.instants import last_day_over, local_bound, to_days, to_micros
 
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -108,6 +109,21 @@ def expired_rows(
     bound = local_bound(instant, zone)
     hole = (to_micros(bound.hole[0]), to_micros(bound.hole[1])) if bound.hole else None
     return Expired(column, type_name, upper=to_micros(bound.upper), floor=floor, hole=hole)
+
+
+def at_cutoff(
+    sweep: SweepConfig, expired: Expired | Condition, cutoff: datetime
+) -> Expired | Condition:
+    """Return what made a row expired at another cutoff, such as that of a pass's first run."""
+    if isinstance(expired, Condition):
+        return replace(expired, cutoff=to_micros(cutoff))
+    return expired_rows(
+        sweep,
+        column=expired.column,
+        type_name=expired.type_name,
+        cutoff=cutoff,
+        time_ordered=expired.text is not None and expired.text.next_second is not None,
+    )
 
 
 def _number(type_name: str, unit: str, instant: datetime) -> int | float | Decimal:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.catalog import Column, Relation
@@ -18,7 +19,9 @@ from sweeperd.postgres.proof import Proof, TableIdentity, read_proof
 from sweeperd.postgres.sql import batch as sql
 from sweeperd.postgres.sql.rows import Table
 from sweeperd.postgres.transaction import Connection
-from sweeperd.sweep.outcome.report import Outcome, RunEndError
+from sweeperd.sweep.outcome.report import LeafSetAsideError, Outcome, RunEndError
+
+_MEANWHILE: Final = "while the run was under way; nothing of this batch was deleted"
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,30 @@ class Identity:
         tables = {table.oid: table for table in proof.tables if table is not None}
         return cls(root, columns, archived, tables)
 
-    def heap_file(self, table: Relation) -> str | None:
-        """Return the file in which the table's rows were; None for one without."""
-        known = self.tables.get(str(table.oid))
-        return known.heap_file if known is not None else None
+    @property
+    def oids(self) -> dict[tuple[str, str], int]:
+        """The leaves' OIDs by schema and name."""
+        return {name: relation.oid for name, relation in self.relations.items()}
+
+    async def look_again(self, connection: Connection, table: Relation) -> TableIdentity | None:
+        """Look at a leaf that was rewritten; from now on its rows are in the file that it has now.
+
+        Returns:
+            What it is now; None when it is another table by now, or is attached elsewhere.
+        """
+        await connection.execute(sql.look_below(table.oid, self.columns))
+        proof = await read_proof(connection, sql.PROOF)
+        key = str(table.oid)
+        was = self.tables.get(key)
+        now = next((one for one in proof.tables if one is not None and one.oid == key), None)
+        if was is None or now is None:
+            return None
+        try:
+            self._compare(table, was, replace(now, heap_file=was.heap_file))
+        except RunEndError:
+            return None
+        self.tables[key] = now
+        return now
 
     def require(self, proof: Proof, tables: Sequence[Table]) -> None:
         """Compare what a batch deleted from, while its locks keep that as it is.
@@ -71,23 +94,20 @@ class Identity:
     ) -> None:
         if was is None or now is None or now.oid != was.oid:
             if table.oid == self.root:
-                what, question = f"{table.shown} was made anew", "is it still the same data?"
-                raise _end("held", what, question, ("oid",))
+                raise _end("held", f"{table.shown} was made anew", "is it still the same data?")
             # a day's work with partitions: the next run looks again
-            raise _end("throttled", f"{table.shown} was made anew, attached or detached")
+            raise _aside(table, "was made anew, attached or detached")
         if now.ancestry != was.ancestry:
-            raise _end("throttled", f"{table.shown} was attached or detached")
+            raise _aside(table, "was attached or detached")
         if self.whole and now.column_count != was.column_count:
-            raise _end(
-                "throttled", f"{table.shown} got another column, which the archive would miss,"
-            )
+            raise _aside(table, "got another column, which the archive would miss,")
         if now.columns != was.columns:
             what = f"a column of {table.shown} changed its type, name or place, or was dropped,"
             raise _end("failed", what, "run sweeperd check")
-        if now.heap_file != was.heap_file:
-            raise _end("throttled", f"{table.shown} was truncated or rewritten")
         if now.reactions != was.reactions:
-            raise _end("throttled", f"a foreign key or rule of {table.shown} was added or removed")
+            raise _aside(table, "got or lost a foreign key or a rule")
+        if now.heap_file != was.heap_file:
+            raise _aside(table, "was truncated or rewritten", rewritten=True)
 
     def of(self, leaves: Iterable[Relation], columns: Iterable[Column]) -> Identity:
         """Return the same for the leaves that are swept, and the columns that they have."""
@@ -99,14 +119,11 @@ class Identity:
         )
 
 
-def _end(
-    outcome: Outcome,
-    what: str,
-    then: str = "the next run looks at it again",
-    kinds: tuple[str, ...] = (),
-) -> RunEndError:
-    return RunEndError(
-        outcome,
-        f"{what} while the run was under way; nothing of this batch was deleted; {then}",
-        kinds=kinds,
-    )
+def _end(outcome: Outcome, what: str, then: str) -> RunEndError:
+    kinds = ("oid",) if outcome == "held" else ()
+    return RunEndError(outcome, f"{what} {_MEANWHILE}; {then}", kinds=kinds)
+
+
+def _aside(table: Relation, what: str, *, rewritten: bool = False) -> LeafSetAsideError:
+    reason = f"{table.shown} {what} {_MEANWHILE}; the next run looks at it again"
+    return LeafSetAsideError("throttled", reason, leaf=str(table.oid), rewritten=rewritten)

@@ -194,9 +194,12 @@ async def survey(
         column, unit, expired = await _expiry(reads, sweep, root, columns, cutoff)
         warnings: list[str] = []
         target = make_target(table_of(root, root, whole=root.kind == "p"), expired, sweep)
-        await refuse_cascades_back(connection, root)
+        cascades = await refuse_cascades_back(connection, root)
         obey = sweep.row_security == "obey"
+        target = replace(target, cascades=cascades)
         leaves = await find_leaves(reads, root, column, target, warnings, obey=obey)
+        if cascades and not all(leaf.one_heap for leaf in leaves):
+            await refuse_cascades_back(connection, root, one_heap=False)
         sampling = Sampling(sampled_percent(leaves), SAMPLE_ROWS)
         check = ZoneCheck(connection, target, columns, cutoff=server.cutoff, sampling=sampling)
         decides = fingerprint(sweep, unit, column.shown if column else "")

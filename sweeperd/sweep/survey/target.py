@@ -31,6 +31,11 @@ class Leaf:
     indexes: tuple[Index, ...]
     one_heap: bool
 
+    @property
+    def key(self) -> str:
+        """What names it in a pass: its OID."""
+        return str(self.relation.oid)
+
     def has_choice(self, column: Column) -> bool:
         """Whether both strategies can sweep it, and it is large enough for that to matter."""
         served = any(index.serves(column) for index in self.indexes)
