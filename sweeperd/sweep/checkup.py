@@ -78,7 +78,7 @@ def _what_goes(sweep: SweepConfig, found: Survey) -> str:
             f"{found.root.shown}: rows go for which condition holds, :cutoff being the run's start"
         )
     column = f"{found.root.shown}.{found.column.name} ({found.column.shown}, {found.unit})"
-    excluded = f"; {found.excluded} partitions can hold none of them" if found.excluded else ""
+    excluded = f"; {len(found.excluded)} partitions can hold none of them" if found.excluded else ""
     return f"{column}: rows before {instant:%Y-%m-%d %H:%M} UTC go{excluded}"
 
 

@@ -58,6 +58,8 @@ ARCHIVES: Final = "archive"  # below the state directory
 LAG_SECONDS: Final = 4.0  # for measuring the retention lag, connecting included
 
 # ends after which a look at the dead rows is in place: the server is well, and time is left
+# a pass that ended so has set aside what it left
+_WHOLE: Final = frozenset({"drained", "incomplete"})
 _VACUUM_AFTER: Final = frozenset({"drained", "incomplete", "capped", "failed"})
 
 
@@ -91,6 +93,7 @@ class Runner:
         self._gate = Gate(holds, sweep) if holds is not None else None
         self._archives = archives or default_state_dir() / ARCHIVES
         self.lag_probe: LagProbe | None = None  # once the table was surveyed
+        self._pass_cutoff: int | None = None  # likewise; microseconds since 2000-01-01 UTC
 
     def session(
         self, report: Report, stop: asyncio.Event
@@ -122,6 +125,7 @@ class Runner:
             self._guard(report, found, held, options.released)
             await self._look_around(connection, report, found)
             run = self._start(report, found, options, again=bool(held))
+            self._pass_cutoff = run.sweep_pass.cutoff
             session.join(run)
             found = await self._remove_partitions(run, session, found)
             connection = await session.get()
@@ -154,9 +158,8 @@ class Runner:
         """
         if self.lag_probe is None:
             return
-        load = report.memory.usual_load
-        if report.outcome == "drained" and report.expired_count is None and load is not None:
-            self.lag_probe = self.lag_probe.drained(load.drained_at)
+        if report.outcome in _WHOLE and self._pass_cutoff is not None:
+            self.lag_probe = self.lag_probe.drained(self._pass_cutoff)
         try:
             async with asyncio.timeout(LAG_SECONDS):
                 connection = await session.get()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,11 +34,16 @@ async def test_only_leaves_that_may_hold_expired_rows_are_swept(
     config = configured(tmp_path, database, sweep_table())
 
     checked = await sweeperd("check", config)
+    planned = await sweeperd("plan", "--json", config)
     report = await sweep(database.dsn, strategy=strategy)
 
     assert (report.outcome, report.deleted_count) == ("drained", 200)
     assert [one.leaf for one in report.plan] == ["public.t0", "public.t1", "public.t2"]
     assert "3 partitions can hold none of them" in checked.out
+    (plan,) = json.loads(planned.out)
+    strategies = {leaf["table"]: leaf["strategy"] for leaf in plan["leaves"]}
+    assert [strategies[f"public.t{number}"] for number in (3, 4, 5)] == ["none"] * 3
+    assert (plan["expired_estimate"], plan["live_estimate"]) == (200, 400)
 
 
 async def test_a_table_none_of_whose_leaves_may_hold_any_is_drained(

@@ -99,7 +99,7 @@ class Amounts:
         self._sweep = sweep
         self._found = found
         self._sizes = sizes
-        self._blocks = max(sum(self._blocks_of(leaf) for leaf in found.leaves), 1)
+        self._blocks = max(sum(self._blocks_of(leaf) for leaf in found.all_leaves), 1)
 
     async def estimated(self) -> dict[int, Amount]:
         """Return the amount of each leaf, by OID, within 20 s."""

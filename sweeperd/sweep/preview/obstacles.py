@@ -14,6 +14,7 @@ from sweeperd.sweep.guards.told import hold_sentence
 from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.survey.dependents import Finding
 from sweeperd.sweep.survey.facts import unguarded
+from sweeperd.sweep.survey.health import Signal
 from sweeperd.sweep.survey.survey import Survey
 
 ADVICE_KIND: Final = "index"
@@ -27,8 +28,8 @@ class Obstacle:
 
     Attributes:
         kind: What it is: disabled, dry_run, held, guard, window, read_only, privilege, before,
-            limit, archive, or what a table has: trigger, foreign_key, publication, row_security,
-            condition, table; error when the table cannot be swept at all.
+            health, limit, archive, or what a table has: trigger, foreign_key, publication,
+            row_security, condition, table; error when the table cannot be swept at all.
         stops: Whether the next run deletes nothing while it is there.
         text: What it is, and the cure.
     """
@@ -110,6 +111,14 @@ def of_table(
         yield Obstacle("row_security" if "row security" in text else "table", False, text)
     for name in unguarded(found.facts):
         yield Obstacle("privilege", False, f"not guarded, for this role cannot read it: {name}")
+
+
+def of_health(signals: Sequence[Signal]) -> Iterator[Obstacle]:
+    """Yield what makes sweeps wait for the server, or would if it could be told."""
+    for signal in signals:
+        text = signal.reason or signal.unknown
+        if text is not None:
+            yield Obstacle("health", signal.stops is not None, text)
 
 
 def of_findings(findings: Sequence[Finding]) -> Iterator[Obstacle]:

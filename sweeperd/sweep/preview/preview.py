@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from sweeperd.config.models import DatabaseConfig, SweepConfig
 from sweeperd.errors import SweeperdError
@@ -26,14 +27,18 @@ from sweeperd.sweep.preview.obstacles import (
     Obstacle,
     Standing,
     of_findings,
+    of_health,
     of_settings,
     of_table,
 )
 from sweeperd.sweep.preview.size import Size, read_sizes
 from sweeperd.sweep.preview.statements import Example, batch_statements, examples
 from sweeperd.sweep.survey.dependents import surroundings
+from sweeperd.sweep.survey.health import look_at_health
 from sweeperd.sweep.survey.retention_lag import LagProbe, retention_lag
 from sweeperd.sweep.survey.survey import Survey, survey
+
+_EXCLUDED: Final = "its bounds or constraints exclude expired rows: no run goes through it"
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,7 @@ async def preview(
         found = await survey(connection, sweep, database, clock, reads_by)
         missing = granted[0].missing(found.leaves)
         obstacles += of_table(sweep, database, found, standing, missing)
+        obstacles += of_health(await look_at_health(connection, database.health))
         seen, more = await _look(connection, sweep, found, standing, exact=exact)
     except SweeperdError as error:
         return Preview(sweep, None, (*obstacles, Obstacle("error", True, str(error))))
@@ -168,6 +174,8 @@ async def _look(
     probe = LagProbe.of(sweep, found, standing.memory)
     partitions, found = await _without_past(connection, sweep, found)
     choices = plan(sweep, found)
+    whole = replace(found, leaves=found.all_leaves, excluded=())
+    idle = [Choice(leaf, "none", _EXCLUDED, None) for leaf in found.excluded]
     findings += advice(sweep, found, choices)
     obstacles = list(of_findings(findings))
     try:
@@ -179,7 +187,7 @@ async def _look(
             found.refuse_waits()
         except SweeperdError as error:
             obstacles.append(Obstacle("error", True, str(error)))
-    leaves = await _look_at_leaves(connection, sweep, found, choices, exact=exact)
+    leaves = await _look_at_leaves(connection, sweep, whole, choices + idle, exact=exact)
     known = {leaf.oid: leaf.amount for leaf in leaves}
     cascades = await cascade_losses(connection, found, total(list(known.values())))
     seen = TablePreview(
@@ -191,14 +199,14 @@ async def _look(
         forecast=forecast(
             sweep,
             found.server,
-            [(leaf.choice, leaf.amount) for leaf in leaves],
+            [(leaf.choice, leaf.amount) for leaf in leaves if leaf.choice not in idle],
             toast_bytes=sum(leaf.size.toast for leaf in leaves),
             cascaded=sum(one.rows or 0.0 for one in cascades),
             past=past_pace(standing.history),
             learned=standing.memory.batch_sizes,
         ),
         cascades=tuple(cascades),
-        dead=tuple(await dead_tuples(connection, found, known)),
+        dead=tuple(await dead_tuples(connection, whole, known)),
         statements=tuple(batch_statements(choices)),
         advice=tuple(one.text for one in findings if one.kind == ADVICE_KIND),
         examples=tuple(await examples(connection, sweep, found)),

@@ -51,7 +51,7 @@ async def read_sizes(connection: Connection, found: Survey) -> dict[int, Size]:
     column = found.column.name if found.column is not None else ""
     sizes: dict[int, Size] = {}
     async with reading(connection):
-        below = {leaf.relation.oid: await _heaps(connection, leaf) for leaf in found.leaves}
+        below = {leaf.relation.oid: await _heaps(connection, leaf) for leaf in found.all_leaves}
         oids = [oid for heaps in below.values() for oid in heaps]
         rows = {row["oid"]: row for row in await connection.fetch(sql.SIZES, oids, column)}
     for oid, heaps in below.items():

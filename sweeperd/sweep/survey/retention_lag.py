@@ -72,7 +72,7 @@ class LagProbe:
         """
         if found.column is None:
             return None
-        leaves = sorted(found.leaves, key=lambda leaf: leaf.one_heap and not leaf.blocks)
+        leaves = sorted(found.all_leaves, key=lambda leaf: leaf.one_heap and not leaf.blocks)
         return cls(
             sweep,
             found.facts.fingerprint,

@@ -68,7 +68,7 @@ class Survey:
         warnings: What the operator should know.
         search_path: Under which the statements on the table run; None is the role's own path.
         estimates: Expired rows that the planner expects, by leaf, where that decides anything.
-        excluded: How many leaves hold no expired row by their bounds or constraints; they are not
+        excluded: Leaves that hold no expired row now, by their bounds or constraints; they are not
             among ``leaves``.
         identity: What must not change while the run is under way.
     """
@@ -92,8 +92,13 @@ class Survey:
     warnings: tuple[str, ...]
     search_path: tuple[str, ...] | None
     estimates: Estimates
-    excluded: int
+    excluded: tuple[Leaf, ...]
     identity: Identity
+
+    @property
+    def all_leaves(self) -> tuple[Leaf, ...]:
+        """The leaves, those that are excluded now at the end."""
+        return self.leaves + self.excluded
 
     @property
     def lockable(self) -> bool:
@@ -238,7 +243,7 @@ async def survey(
             search_path=path.schemas if path is not None else None,
             warnings=tuple(warnings),
             estimates=expected.rows,
-            excluded=len(expected.excluded),
+            excluded=tuple(one for one in leaves if one.relation.oid in expected.excluded),
             identity=known.identity.of([leaf.relation for leaf in leaves], columns),
         )
 
