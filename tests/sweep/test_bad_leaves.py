@@ -346,3 +346,18 @@ async def test_at_most_ten_rows_are_named(database: TestDatabase) -> None:
     assert (report.outcome, report.kept_referenced, report.skipped_count) == ("drained", 50, 50)
     assert len(heard.of(RowSkipped)) <= 10
     assert report.ended().level == "info"
+
+
+async def test_a_position_made_under_another_where_is_not_gone_on_from(
+    database: TestDatabase,
+) -> None:
+    await database.execute(THREE)
+    memory = SweepMemory()
+    report = await sweep(
+        database.dsn, memory=memory, where="id % 2 = 0", max_rows=100, max_batch_rows=20
+    )
+    assert report.outcome == "capped"
+
+    report = await sweep(database.dsn, memory=memory, where="id > 0")
+
+    assert (report.outcome, (await left(database))[0]) == ("drained", 0), report
