@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from sweeperd.log.run_events import RowSkipped
-from sweeperd.sweep.execute import bisect
+from sweeperd.sweep.execute import bisect, remaining
+from sweeperd.sweep.execute.look import Look
 from tests.conftest import TestDatabase
 from tests.sweep.engine import Heard, sweep
 
@@ -144,3 +145,27 @@ async def test_one_locked_and_one_refused_row_stop_nothing(
 
     assert await left(database) == [70, 1400], report
     assert (report.deleted_count, report.skipped_count) == (1998, 2)
+
+
+async def test_locked_rows_of_a_large_table_are_counted_without_reading_it_again(
+    database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remaining, "_CHEAP_BLOCKS", 0)
+
+    def read_again(*_: object) -> None:
+        raise AssertionError("the table is read again")
+
+    monkeypatch.setattr(Look, "at_rows", read_again)
+    await database.execute(ROWS)
+    holder = await database.connect()
+    transaction = holder.transaction()
+    await transaction.start()
+    await holder.execute("SELECT FROM t WHERE id IN (7, 900, 901) FOR UPDATE")
+
+    report = await sweep(database.dsn)
+    await transaction.rollback()
+
+    assert await left(database) == [7, 900, 901]
+    assert (report.outcome, report.skipped_count) == ("incomplete", 3), report
+    assert [(one.reason, one.rows) for one in report.remaining] == [("locked", 3)]
+    assert report.left_over

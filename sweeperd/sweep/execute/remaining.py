@@ -94,6 +94,19 @@ class _Remains:
             or leaf.relation.oid in self._triggers
         )
 
+    def _has_locked_rows_only(self, leaf: Leaf) -> bool:
+        """Whether the run stepped over rows that others have locked, and over nothing else."""
+        run = self._run
+        return (
+            run.sweep_pass.is_alone
+            and run.counters.locked > 0
+            and not run.counters.refused_rows
+            and not self._nothing_went
+            and not run.references.names(leaf.target.table)
+            and not leaf.relation.row_security
+            and leaf.relation.oid not in self._triggers
+        )
+
     async def _clean(self, quiet: Sequence[Leaf]) -> set[str]:
         """Return the leaves without expired rows, or of a size at which a look is not worth it."""
         clean = {leaf.key for leaf in quiet if leaf.blocks > _CHEAP_BLOCKS}
@@ -140,6 +153,9 @@ class _Remains:
     async def _left(self, leaf: Leaf) -> list[Remaining]:
         """Return what stays in a leaf that was swept."""
         relation = leaf.relation
+        if leaf.blocks > _CHEAP_BLOCKS and self._has_locked_rows_only(leaf):
+            locked = self._run.counters.locked  # a look would read all of a large table for that
+            return [Remaining(relation.shown, "locked", locked, passes=True)]
         found = Found()
         try:
             found = await self._look(leaf).at_rows()
