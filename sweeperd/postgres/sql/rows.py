@@ -388,7 +388,7 @@ def free_places(target: Target, *, limit: int) -> Statement:
 def _free(target: Target, args: Args, limit: int) -> str:
     reference = target.table.reference
     return (
-        f"SELECT {reference}.ctid FROM {target.table.source} WHERE {target.condition(args)} "
+        f"SELECT {reference}.ctid FROM {target.table.source} WHERE {_anywhere(target, args)} "
         f"LIMIT {args.add(limit, 'bigint')} FOR UPDATE OF {reference} SKIP LOCKED"
     )
 
