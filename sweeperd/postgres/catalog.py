@@ -175,7 +175,7 @@ async def find_oid(reads: CatalogReads, text: str) -> int:
     """Return the OID of the one table the operator's text means.
 
     Raises:
-        SweepError: None or two match, or it is no table.
+        SweepError: None or two match, or it is not a table.
     """
     query, arguments = relations_named(text)
     rows = await reads.rows(query, *arguments)
@@ -207,7 +207,7 @@ async def find_table(reads: CatalogReads, text: str) -> Relation:
     """Return the one table the operator's text means.
 
     Raises:
-        SweepError: None or two match, or it is no table.
+        SweepError: None or two match, or it is not a table.
     """
     return await read_relation(reads, await find_oid(reads, text))
 

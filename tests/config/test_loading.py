@@ -55,8 +55,8 @@ def test_ten_lines_are_enough(tmp_path: Path) -> None:
         ('interval = "0s"', 'sweeps.x.interval: "0s" is too short; it must be 1ms or more'),
         ('timeout = "0s"', 'sweeps.x.timeout: "0s" is too short'),
         ('interval = "99999999999999999999d"', "is too long; the longest is 365250d"),
-        ("intervall = 1", "sweeps.x.intervall: is no known key; did you mean interval?"),
-        ('name = "y"', "sweeps.x.name: is no known key"),
+        ("intervall = 1", "sweeps.x.intervall: is not a known key; did you mean interval?"),
+        ('name = "y"', "sweeps.x.name: is not a known key"),
         ('strategy = "heep"', '"heep" is not one of auto, index, heap; did you mean heap?'),
         ("workers = 0", "sweeps.x.workers: 0 must be 1 or more"),
         ("workers = 9", "sweeps.x.workers: 9 is more than databases.app.max_connections, 4"),
@@ -70,20 +70,20 @@ def test_ten_lines_are_enough(tmp_path: Path) -> None:
         ('where = ""', "is empty; write an SQL condition"),
         ('where = "a\\u0000b"', "sweeps.x.where: contains a NUL character; take it out"),
         ('window = "25:00-26:00"', "impossible time"),
-        ('window = "1-2 Mars"', "is no window"),
-        ('window = "01:00-02:00 Mars/Base"', '"Mars/Base" is no time zone'),
+        ('window = "1-2 Mars"', "is not a window"),
+        ('window = "01:00-02:00 Mars/Base"', '"Mars/Base" is not a time zone'),
         ('unit = "epoch"', '"epoch" is not one of timestamptz, timestamp'),
         ('unit = "timestamp"', "sweeps.x.column_timezone: is required"),
         ('unit = "iso8601"\ncolumn_timezone = "Europe/Berlin"', 'only "UTC" can'),
         ('unit = "epoch_s"\ncolumn_timezone = "UTC"', "means nothing with unit"),
         ('condition = "d < :cutoff"', "sweeps.x.column: cannot stand beside condition"),
         ('database = "ap"', 'sweeps.x.database: "ap" is not configured; did you mean app?'),
-        ('archive_to = "file:a/b"', '"a/b" is no name of an archive'),
+        ('archive_to = "file:a/b"', '"a/b" is not the name of an archive'),
         ('partitions = "drop"\nwhere = "a"', "cannot stand beside where"),
         ('batch_target = "1min"', "is longer than timeout"),
         (
             'preset = "django-session"',
-            '"django-session" is no preset; did you mean django-sessions?',
+            '"django-session" is not a preset; did you mean django-sessions?',
         ),
         ("max_fraction = 2", "sweeps.x.max_fraction: 2 must be 1.0 or less"),
         ("max_jump = 1", 'sweeps.x.max_jump: 1 must be a number above 1, or "off"'),
@@ -113,7 +113,7 @@ BEFORE = (
     [
         ({"a": "'b'", "b": ""}, None),
         ({"a": "'a'", "b": ""}, "sweeps.a.before: names the sweep itself"),
-        ({"a": "'bb'", "b": ""}, 'sweeps.a.before: "bb" is no sweep'),
+        ({"a": "'bb'", "b": ""}, 'sweeps.a.before: "bb" is not a sweep'),
         ({"a": "'b'", "b": "'c'", "c": "'a'"}, "goes in a circle: a before b before c before a"),
         ({"a": "'b'", "b": "'a'"}, "goes in a circle"),
         ({"a": "'x'", "x": ""}, "no rows refer across"),
@@ -152,9 +152,9 @@ def test_sweeps_are_put_in_order_and_else_stay_as_they_were(tmp_path: Path) -> N
         ("mysql://u@h/d", 'databases.app.dsn: has the scheme "mysql"; write postgresql://'),
         ("postgresql://u:secret@h:port/d", "is 1 to 65535"),
         ("postgresql://u:sec ret@h/d", "contains a blank"),
-        ("u:secret@h", "is no connection string"),
+        ("u:secret@h", "is not a connection string"),
         ("", "is empty"),
-        ("host=h user=u password='secret sslmode=no", "is no key=value string"),
+        ("host=h user=u password='secret sslmode=no", "is not a key=value string"),
     ],
 )
 def test_a_bad_dsn_is_told_without_its_password(tmp_path: Path, dsn: str, said: str) -> None:
@@ -194,7 +194,7 @@ def test_a_syntax_error_has_its_line_and_no_secret(tmp_path: Path) -> None:
 
     found = problems(write(tmp_path, text))
 
-    assert found[0].startswith("sweeperd.toml:2: is no valid TOML at column")
+    assert found[0].startswith("sweeperd.toml:2: is not valid TOML at column")
     assert "secret" not in found[0]
 
 

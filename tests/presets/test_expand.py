@@ -113,7 +113,7 @@ def test_what_the_applications_settings_decide_must_be_written(
 
 @pytest.mark.parametrize("text", ['"djangosessions"', "1", '["a"]'])
 def test_a_name_that_is_no_preset_is_told_once(tmp_path: Path, text: str) -> None:
-    assert "is no preset" in problem(tmp_path, f"preset = {text}")
+    assert "is not a preset" in problem(tmp_path, f"preset = {text}")
 
 
 def test_children_are_swept_first_whatever_the_order_in_the_file(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ async def test_faults_in_the_table_of_limits_are_named_with_their_place(tmp_path
     right = await sweeperd("check", "--offline", "--print", f"--config={path}")
 
     assert wrong.code == 78
-    assert f"{path}:4: databases.app.health.max_slot_byte: is no known key" in wrong.err
+    assert f"{path}:4: databases.app.health.max_slot_byte: is not a known key" in wrong.err
     assert "did you mean max_slot_bytes?" in wrong.err
     assert f"{path}:5: databases.app.health.query" in wrong.err
     assert 'health = { max_replication_bytes = "1GB", max_slot_bytes = "1GB", ' in right.out

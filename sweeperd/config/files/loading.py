@@ -144,7 +144,7 @@ class _Loading:
                     Problem(
                         source.place((table,)),
                         dotted((table,)),
-                        f"is no known table; {suggestion(table, _TABLES)}",
+                        f"is not a known table; {suggestion(table, _TABLES)}",
                     )
                 )
             elif not isinstance(content, dict):
@@ -168,7 +168,9 @@ class _Loading:
         self._origin[key] = source
         if table in {"databases", "sweeps"}:
             if NAME.fullmatch(name) is None:
-                self._tell(key, f"{shown(name)} is no name; use 1 to 40 of a-z, 0-9, _ and -")
+                self._tell(
+                    key, f"{shown(name)} is not a valid name; use 1 to 40 of a-z, 0-9, _ and -"
+                )
                 return
             if not isinstance(value, dict):
                 # for a database it may be a connection string, with its password
@@ -209,7 +211,7 @@ class _Loading:
             if self._is_full:
                 break
             if key not in known:
-                what = "belongs to each sweep" if key in _NO_DEFAULTS else "is no known key"
+                what = "belongs to each sweep" if key in _NO_DEFAULTS else "is not a known key"
                 self._tell(("defaults", key), f"{what}; {suggestion(key, known)}")
                 continue
             probe = {"name": "x", "database": "x", "table": "x", key: value}
@@ -257,7 +259,7 @@ class _Loading:
             hint = suggestion(text, presets()) if isinstance(text, str) else "write its name"
             self._tell(
                 ("sweeps", name, "preset"),
-                f"{shown(text)} is no preset; {hint} (sweeperd presets lists them)",
+                f"{shown(text)} is not a preset; {hint} (sweeperd presets lists them)",
             )
         return found
 
@@ -281,7 +283,7 @@ class _Loading:
         known = keys_of(model)
         found = values
         if "name" in values:
-            self._tell((*path, "name"), f"is no known key; {suggestion('name', known)}")
+            self._tell((*path, "name"), f"is not a known key; {suggestion('name', known)}")
             found = {key: value for key, value in values.items() if key != "name"}
         try:
             return model.model_validate({**found, **added})

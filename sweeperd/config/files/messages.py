@@ -20,9 +20,9 @@ _SECRET: Final = {
     "password_file": "must be the absolute path of the file that holds the password",
     "password_credential": "must be the ID that LoadCredential= gives the password's file",
     "password_env": "must be the name of the environment variable that holds the password",
-    "max_clock_skew": f"is no duration; write text {EXAMPLES}",
-    "max_replication_bytes": 'is no size; write a whole number with its unit, such as "64MB"',
-    "max_slot_bytes": 'is no size; write a whole number with its unit, such as "64MB"',
+    "max_clock_skew": f"is not a duration; write text {EXAMPLES}",
+    "max_replication_bytes": 'is not a size; write a whole number with its unit, such as "64MB"',
+    "max_slot_bytes": 'is not a size; write a whole number with its unit, such as "64MB"',
 }
 _SHORT_SPAN: Final = re.compile(
     r"-?\d{0,6}(\.\d{1,3})? ?"
@@ -70,7 +70,7 @@ def _words(  # noqa: PLR0911 - one sentence a kind of fault
     if kind == "missing":
         return "is required; it is missing"
     if kind == "extra_forbidden":
-        return f"is no known key; {suggestion(key, known)}"
+        return f"is not a known key; {suggestion(key, known)}"
     if kind == "value_error":
         if secret and key != "dsn" and not _is_harmless(value):
             return _SECRET.get(key, "cannot be used")

@@ -123,8 +123,8 @@ def _archive(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
     if name is not None and _FILE.fullmatch(name) is None:
         yield (
             "archive_to",
-            f"{shown(sweep.archive_to)}: {shown(name)} is no name of an archive; use 1 to 80 of "
-            "A-Z, a-z, 0-9, _, . and -, and begin with a letter or digit",
+            f"{shown(sweep.archive_to)}: {shown(name)} is not the name of an archive; use 1 to "
+            "80 of A-Z, a-z, 0-9, _, . and -, and begin with a letter or digit",
         )
 
 
@@ -153,7 +153,7 @@ def _before(config: Config) -> Iterator[Complaint]:
             if other == name:
                 yield key, "names the sweep itself; take it out"
             elif other not in sweeps:
-                yield key, f"{shown(other)} is no sweep; {suggestion(other, sweeps)}"
+                yield key, f"{shown(other)} is not a sweep; {suggestion(other, sweeps)}"
             elif sweeps[other].database != sweep.database:
                 yield (
                     key,

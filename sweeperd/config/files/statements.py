@@ -73,7 +73,9 @@ def statements(text: str) -> Iterator[Statement]:
         if piece[blanks:] and piece[blanks] != "#":
             count += 1
             if count > MOST:
-                raise TooLargeError(first, f"has more than {MOST:,} keys; that is no configuration")
+                raise TooLargeError(
+                    first, f"has more than {MOST:,} keys; that is not a configuration"
+                )
             yield Statement(first, piece[blanks:])
 
 

@@ -111,7 +111,9 @@ def _text(path: Path) -> str:
     except ValueError:  # a NUL in the path
         raise UnreadableError(Problem(shown(str(path)), "", "cannot be a file's name")) from None
     if len(content) > _LARGEST:
-        raise UnreadableError(Problem(str(path), "", "is larger than 4 MB: that is no config"))
+        raise UnreadableError(
+            Problem(str(path), "", "is larger than 4 MB: that is not a configuration")
+        )
     try:
         text = content.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -140,7 +142,7 @@ def _syntax(path: Path, text: str, parts: list[Statement], error: tomli.TOMLDeco
     # a password
     what = _QUOTED_KEY.sub("", bounded(what, _LONGEST_REASON))
     hint = "" if seen and seen[0].strip() else " (the line is empty)"
-    return Problem(place, "", f"is no valid TOML at column {error.colno}: {what}{hint}")
+    return Problem(place, "", f"is not valid TOML at column {error.colno}: {what}{hint}")
 
 
 def _given_twice(parts: list[Statement], line: int) -> tuple[KeyPath, int]:

@@ -205,7 +205,7 @@ def _options(dsn: str) -> dict[str, str]:
             raise ValueError(f"has {seen}; write postgresql://user@host:5432/name")
         return _uri_options(dsn)
     if "=" not in dsn:
-        raise ValueError(f"is no connection string; write {EXAMPLE}")
+        raise ValueError(f"is not a connection string; write {EXAMPLE}")
     return _pair_options(dsn)
 
 
@@ -282,7 +282,7 @@ def _pair_options(dsn: str) -> dict[str, str]:
             names = [name for name in options if name in _PASSED]
             last = f" after {names[-1]}" if names else ""
             raise ValueError(
-                f"is no key=value string{last}; write {EXAMPLE}, a value with blanks in '...'"
+                f"is not a key=value string{last}; write {EXAMPLE}, a value with blanks in '...'"
             )
         value = found["quoted"] if found["quoted"] is not None else found["bare"]
         options[found["key"]] = re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL)
@@ -327,7 +327,7 @@ def _check_hosts(options: dict[str, str]) -> None:
     for port in ports:
         if not port.isascii() or not port.isdecimal() or not 0 < int(port) <= _HIGHEST_PORT:
             number = port.isascii() and port.isdecimal() and len(port) <= len(str(_HIGHEST_PORT))
-            seen = f"the port {port}" if number else "a port that is no number"
+            seen = f"the port {port}" if number else "a port that is not a number"
             raise ValueError(f"has {seen}; a port is 1 to {_HIGHEST_PORT}")
     if len(ports) > 1 and len(ports) != len(hosts):
         raise ValueError(f"has {len(ports)} ports for {len(hosts)} hosts; write one each, or one")

@@ -60,7 +60,7 @@ def parse_duration(text: str) -> timedelta:
         The length, exact to the microsecond, at most 365250 days.
 
     Raises:
-        ValueError: It is no such span; the text shows it and says what to write instead.
+        ValueError: It is not such a span; the text shows it and says what to write instead.
     """
     return blaming(text, _parse)
 
@@ -80,7 +80,7 @@ def _parse(text: str) -> timedelta:
         part = _PART.match(stripped, position)
         if part is None:
             raise ValueError(
-                f"is no duration; write numbers with the units ms, s, min, h, d, w, {EXAMPLES}"
+                f"is not a duration; write numbers with the units ms, s, min, h, d, w, {EXAMPLES}"
             )
         number, unit = part.group(1), part.group(2)
         total += Decimal(number) * _scale(number, unit)

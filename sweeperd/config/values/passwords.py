@@ -63,7 +63,7 @@ def _read(key: str, path: Path, shown: str) -> str:
 
 def _secret(key: str, content: bytes, shown: str) -> str:
     if len(content) > LARGEST:
-        raise ValueError(f"{key} {shown} is larger than {LARGEST} bytes: that is no password")
+        raise ValueError(f"{key} {shown} is larger than {LARGEST} bytes: that is not a password")
     try:
         text = content.decode()
     except UnicodeDecodeError:
@@ -72,5 +72,5 @@ def _secret(key: str, content: bytes, shown: str) -> str:
     if not secret:
         raise ValueError(f"{key} {shown} is empty; write the password into it")
     if "\0" in secret:
-        raise ValueError(f"{key} {shown} contains a NUL character: that is no password")
+        raise ValueError(f"{key} {shown} contains a NUL character: that is not a password")
     return secret

@@ -23,7 +23,7 @@ def parse_size(text: str) -> int:
         Bytes.
 
     Raises:
-        ValueError: It is no such size; the text shows it and says what to write instead.
+        ValueError: It is not such a size; the text shows it and says what to write instead.
     """
     return blaming(text, _parse)
 
@@ -31,7 +31,7 @@ def parse_size(text: str) -> int:
 def _parse(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if found is None:
-        raise ValueError('is no size; write a whole number with B, kB, MB, GB or TB: "64MB"')
+        raise ValueError('is not a size; write a whole number with B, kB, MB, GB or TB: "64MB"')
     number, unit = found.groups()
     if not unit:
         raise ValueError(f'has no unit; write "{number}B" for bytes, or use kB, MB, GB, TB')

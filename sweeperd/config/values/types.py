@@ -60,7 +60,7 @@ def _duration(value: object) -> object:
             f'{seen} is a bare number; write it in quotes with its unit: "{seen}s" for'
             " seconds (units are ms, s, min, h, d, w)"
         )
-    raise ValueError(f'{shown(value)} is no duration; write text such as "30s" or "6h"')
+    raise ValueError(f'{shown(value)} is not a duration; write text such as "30s" or "6h"')
 
 
 def _not_negative(value: timedelta) -> timedelta:
@@ -116,7 +116,7 @@ def _not_blank(value: str) -> str:
 
 def _absolute(value: str) -> Path:
     if not value.startswith("/"):
-        raise ValueError(f"{shown(value)} is no absolute path; begin it with /")
+        raise ValueError(f"{shown(value)} is not an absolute path; begin it with /")
     if "\0" in value:
         raise ValueError(f"{shown(value)} holds a NUL character, which no path can")
     return Path(value)
@@ -129,7 +129,8 @@ def _absolute_text(value: str) -> str:
 def _variable(value: str) -> str:
     if _VARIABLE.fullmatch(value) is None:
         raise ValueError(
-            f'{shown(value)} is no name of an environment variable; write one such as "PGPASSWORD"'
+            f"{shown(value)} is not the name of an environment variable; "
+            'write one such as "PGPASSWORD"'
         )
     return value
 
@@ -137,7 +138,8 @@ def _variable(value: str) -> str:
 def _credential(value: str) -> str:
     if _CREDENTIAL.fullmatch(value) is None or value in {".", ".."}:
         raise ValueError(
-            f"{shown(value)} is no credential's name; write the ID that LoadCredential= gives it"
+            f"{shown(value)} is not the name of a credential; "
+            "write the ID that LoadCredential= gives it"
         )
     return value
 
@@ -145,7 +147,7 @@ def _credential(value: str) -> str:
 def _listen(value: str) -> str:
     found = _LISTEN.fullmatch(value)
     if found is None or not 0 < int(found.group(2)) <= _HIGHEST_PORT:
-        raise ValueError(f'{shown(value)} is no address; write host:port, "127.0.0.1:9187"')
+        raise ValueError(f'{shown(value)} is not an address; write host:port, "127.0.0.1:9187"')
     return value
 
 

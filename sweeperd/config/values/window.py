@@ -35,7 +35,7 @@ def find_zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise ValueError(
-            f'{shown(name)} is no time zone; write an IANA name such as "UTC" or "Europe/Berlin"'
+            f'{shown(name)} is not a time zone; write an IANA name such as "UTC" or "Europe/Berlin"'
         ) from None
 
 
@@ -60,7 +60,7 @@ class Window:
         """Read ``01:00-05:00 Europe/Berlin``; UTC without a zone; ``24:00`` may be the end.
 
         Raises:
-            ValueError: It is no such window; the text says what to write instead.
+            ValueError: It is not such a window; the text says what to write instead.
         """
         found = _TEXT.fullmatch(text.strip())
         if found is None and is_cron(text):
@@ -69,7 +69,7 @@ class Window:
                 'interval = "1d" and window = "03:00-03:30" to run daily at 03:00'
             )
         if found is None:
-            raise ValueError(f'{shown(text)} is no window; write "01:00-05:00 Europe/Berlin"')
+            raise ValueError(f'{shown(text)} is not a window; write "01:00-05:00 Europe/Berlin"')
         start_hour, start_minute, end_hour, end_minute = (int(part) for part in found.groups()[:4])
         if (end_hour, end_minute) == (24, 0):
             end_hour = 0

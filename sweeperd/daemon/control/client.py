@@ -81,5 +81,5 @@ def _result(path: Path, line: bytes) -> dict[str, object]:
             return dict(plain["result"])
         error = dict(plain["error"])
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise SweeperdError(f"what answers at {path} is no sweeperd, or another version") from None
+        raise SweeperdError(f"what answers at {path} is not sweeperd, or another version") from None
     raise RefusedError(error)

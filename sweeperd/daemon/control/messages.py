@@ -95,9 +95,9 @@ def decoded(line: bytes) -> ControlRequest:
     try:
         plain = json.loads(line)
     except (ValueError, RecursionError):
-        raise RequestError("malformed", "the line is no JSON") from None
+        raise RequestError("malformed", "the line is not JSON") from None
     if not isinstance(plain, dict):
-        raise RequestError("malformed", "the line is no JSON object")
+        raise RequestError("malformed", "the line is not a JSON object")
     version, kind = plain.pop("version", None), plain.pop("request", None)
     if type(version) is not int or version != VERSION:
         told = f"this daemon knows version {VERSION} of the protocol"
@@ -107,9 +107,9 @@ def decoded(line: bytes) -> ControlRequest:
         raise RequestError("unknown_request", f"this daemon knows the requests {known}")
     for key, value in plain.items():
         if key not in _FIELDS[kind]:
-            raise RequestError("invalid", f"{bounded(key, 60)} is no field of a {kind} request")
+            raise RequestError("invalid", f"{bounded(key, 60)} is not a field of a {kind} request")
         if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT:
-            raise RequestError("invalid", f"{key} is no text of 1 to {_LONGEST_TEXT} characters")
+            raise RequestError("invalid", f"{key} is not a text of 1 to {_LONGEST_TEXT} characters")
     if CORRELATION_ID.fullmatch(plain.get("correlation_id", "x")) is None:
         raise RequestError("invalid", "correlation_id is not 1 to 64 of A-Z a-z 0-9 . _ -")
     if kind == "sweep" and "sweep" not in plain:

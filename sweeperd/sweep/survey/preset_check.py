@@ -20,7 +20,7 @@ def require_preset(sweep: SweepConfig, root: Relation, columns: Sequence[Column]
         return
     preset = presets().get(sweep.preset)
     if preset is None:
-        raise SweepError(f"there is no preset {sweep.preset}", cure="see sweeperd presets")
+        raise SweepError(f"there is not a preset {sweep.preset}", cure="see sweeperd presets")
     types = {column.name: type_name(column) for column in columns}
     differences = list(differing(preset, types))
     if differences:
