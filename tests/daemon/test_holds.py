@@ -292,6 +292,7 @@ async def test_damage_to_any_file_of_a_killed_daemon_lets_no_held_row_go(
         daemon.process.kill()
         await daemon.process.wait()
         as_it_was = tmp_path / "as it was"
+        (daemon.state / "control.sock").unlink()  # which cannot be copied, and is made anew
         shutil.copytree(daemon.state, as_it_was)
         for path in [path for path in daemon.state.rglob("*") if path.is_file()]:
             path.write_bytes(DAMAGE[damage])
