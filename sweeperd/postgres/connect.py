@@ -16,12 +16,18 @@ from sweeperd.config.values.dsn import Attempt, connect_attempts
 from sweeperd.errors import ConfigError, DatabaseUnreachableError
 from sweeperd.postgres.scram import bound_iterations
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, describe
-from sweeperd.postgres.transaction import Connection, settle
+from sweeperd.postgres.transaction import PINNED, Connection, Frame, major_version, settle
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 _CLOSE_TIMEOUT: Final = 2.0
 # Instants and days travel as PostgreSQL's own integers: exact, and no year is out of range.
 _INTEGER_TYPES: Final = ("timestamptz", "timestamp", "date")
+# The driver looks an array type up in the catalogues when it first meets it. It meets them all
+# here, where search_path is pinned, and never among statements on the operators' tables.
+_ARRAYS: Final = "SELECT " + ", ".join(
+    f"NULL::pg_catalog.{name}[]"
+    for name in ("bool", "int2", "int4", "int8", "numeric", "float4", "float8", "tid", "name")
+)
 
 bound_iterations()
 
@@ -141,7 +147,9 @@ class Database:
         return connection
 
     async def _adopt(self, connection: Connection) -> None:
-        """Set client-side codecs, which sends nothing."""
+        """Set client-side codecs; a pooler needs even these reads inside a transaction."""
+        frame = Frame(read_only=True, search_path=PINNED)
+        await connection.execute(frame.begin(major_version(connection)))
         for name in _INTEGER_TYPES:
             await connection.set_type_codec(
                 name,
@@ -150,6 +158,8 @@ class Database:
                 decoder=lambda value: value[0],
                 format="tuple",
             )
+        await connection.fetchrow(_ARRAYS)
+        await connection.execute("COMMIT")
 
     def _why(self, error: BaseException, limit: float) -> str:
         if isinstance(error, TimeoutError):

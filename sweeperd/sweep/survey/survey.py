@@ -210,12 +210,13 @@ async def survey(
         decides = fingerprint(sweep, unit, column.shown if column else "")
         facts = _facts(server, decides, root.oid, (known.elapsed, clock.boot()))
         key_columns = await catalog.primary_key(reads, root.oid)
+        by_policy = obey and await _policies_read_other_rows(connection, leaves)
         # from here on rows are read, under the path that statements on the table have
         parsed, path = await _read_text(connection, sweep, root, target)
         if parsed is not None and sweep.column_timezone is None:
             await check.require_same("condition" if sweep.condition else "where", parsed)
         warnings += path.warnings() if path is not None else []
-        if await _reads_other_rows(connection, parsed, leaves, obey=obey):
+        if by_policy or (parsed is not None and reads_other_rows(parsed)):
             leaves = [leaf.in_two_steps() for leaf in leaves]
             _refuse_unlockable(leaves)
         sample = await _sampled(connection, root, column, unit, leaves)
@@ -248,13 +249,9 @@ async def survey(
         )
 
 
-async def _reads_other_rows(
-    connection: Connection, parsed: ParsedExpression | None, leaves: Sequence[Leaf], *, obey: bool
-) -> bool:
-    """Whether the operator's text, or a policy that is obeyed, may look at other rows."""
-    if parsed is not None and reads_other_rows(parsed):
-        return True
-    secured = [leaf.relation.oid for leaf in leaves if obey and leaf.relation.row_security]
+async def _policies_read_other_rows(connection: Connection, leaves: Sequence[Leaf]) -> bool:
+    """Whether a policy that is obeyed may look at other rows."""
+    secured = [leaf.relation.oid for leaf in leaves if leaf.relation.row_security]
     return bool(secured) and await policies_read_other_rows(connection, secured)
 
 
