@@ -196,7 +196,7 @@ class Fleet:
     def status(self) -> str:
         """Return the state in plain words, one line."""
         supervisors = [member.supervisor for member in self._members.values()]
-        return status_line(supervisors, self.outages(), self._clock)
+        return status_line(supervisors, self.outages(), self._clock, sorted(self._disabled))
 
     def outages(self) -> dict[str, str]:
         """Return why each database that is away is so, by its name."""

@@ -137,10 +137,12 @@ class RunUnderWay:
     Attributes:
         started_at: Wall time of its start.
         report: What it has done so far.
+        throttled_by: Why it waits for the server; None while it goes on.
     """
 
     started_at: datetime
     report: Report
+    throttled_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -200,15 +202,20 @@ class Situation:
         if not self.sweep.enabled:
             return "disabled", "enabled = false"
         if self.under_way is not None:
-            if self.under_way.report.deadline is None:
-                return "waiting", "all connections of its database are in use (max_connections)"
-            return "running", self.hold.reason if self.hold is not None else None
+            return self._state_of_run(self.under_way)
         if self.hold is not None:
             return "held", _hold_reason(self.hold)
         if self.waits_for is not None:
             return "waiting", self.waits_for
         late = "expired rows stay longer than max_retention_lag" if self.behind else None
         return "idle", trouble(self.runs.last) or self.aside or late
+
+    def _state_of_run(self, under_way: RunUnderWay) -> tuple[SweepState, str | None]:
+        if under_way.report.deadline is None:
+            return "waiting", "all connections of its database are in use (max_connections)"
+        if self.hold is None and under_way.throttled_by is not None:
+            return "waiting", under_way.throttled_by
+        return "running", self.hold.reason if self.hold is not None else None
 
     def _figures(self, under_way: RunUnderWay, now: datetime) -> RunFigures:
         return RunFigures(

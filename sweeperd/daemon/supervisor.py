@@ -21,7 +21,14 @@ from sweeperd.daemon.status import RunUnderWay, Situation, waits_or_aside
 from sweeperd.errors import EXIT_UNAVAILABLE
 from sweeperd.log.daemon_events import DatabaseBack, DatabaseLost
 from sweeperd.log.event import Event, emit
-from sweeperd.log.events import SweepCrashed, SweepReleased, SweepScheduled, SweepStarted
+from sweeperd.log.events import (
+    SweepCrashed,
+    SweepReleased,
+    SweepScheduled,
+    SweepStarted,
+    SweepThrottled,
+)
+from sweeperd.log.run_events import BatchCommitted
 from sweeperd.log.setup import run_context
 from sweeperd.log.told import Told
 from sweeperd.sweep.guards.hold_file import policy_of
@@ -58,6 +65,7 @@ class _Running:
     stop: asyncio.Event
     report: Report
     started_at: datetime
+    throttled_by: str | None = None
 
 
 class Supervisor:
@@ -214,7 +222,9 @@ class Supervisor:
             binding.sweep,
             self._runs,
             self.hold,
-            RunUnderWay(running.started_at, running.report) if running is not None else None,
+            RunUnderWay(running.started_at, running.report, running.throttled_by)
+            if running is not None
+            else None,
             now.at(max(found.elapsed, now.elapsed)) if self.hold is None else None,
             waits_for,
             aside,
@@ -226,6 +236,21 @@ class Supervisor:
     def last_run(self) -> Mapping[str, object] | None:
         """The report of the newest run that ended, without secrets."""
         return self._runs.last
+
+    @property
+    def throttled_by(self) -> str | None:
+        """Why the run under way waits for the server; None while it goes on, or without one."""
+        return self._running.throttled_by if self._running is not None else None
+
+    @property
+    def obstacle(self) -> str | None:
+        """What the settings say that keeps rows where they are at this moment."""
+        sweep = self._binding.sweep if self._binding is not None else None
+        if sweep is None:
+            return None
+        if sweep.window is not None and not sweep.window.contains(self._clock.now()):
+            return f"it is outside its window {sweep.window}"
+        return "dry_run = true" if sweep.dry_run else None
 
     def overdue(self, at: float) -> bool:
         """Tell whether a run has outlived its timeout by far.
@@ -430,9 +455,20 @@ class Supervisor:
         elif report.cutoff_time is not None and not outage.away:
             outage.confirm()
 
+    def _throttle(self, reason: str | None) -> None:
+        """Note why the run under way waits for the server, or that it goes on."""
+        running = self._running
+        if running is not None and running.throttled_by != reason:
+            running.throttled_by = reason
+            self._on_change()
+
     def _hear(self, outage: Outage, event: Event) -> None:
         """Take an event of the run under way; it may have moved the memory on."""
         self._records.touch(self.name)
+        if isinstance(event, SweepThrottled):
+            self._throttle(event.reason)
+        elif isinstance(event, BatchCommitted):
+            self._throttle(None)
         if isinstance(event, DatabaseLost):
             outage.lose(event.reason)  # tells it once, for all sweeps on the database
         elif isinstance(event, DatabaseBack):
