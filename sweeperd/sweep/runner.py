@@ -146,8 +146,18 @@ class Runner:
         except SweeperdError as error:
             report.fail(str(error), error.exit_code)
         except SERVER_ERRORS as error:
+            if classify(error) is Fault.LOCK:  # soon over, mostly: the next run comes soon
+                self._end(report, RunEndError("throttled", self._locked(error)))
+                return
             lost = classify(error) is Fault.LOST
             report.fail(describe(error), DatabaseUnreachableError.exit_code if lost else 1)
+
+    def _locked(self, error: BaseException) -> str:
+        """Say what a lock timeout outside of the batches means; the server names no table."""
+        return (
+            f"{self._sweep.table}, or a partition of it, is locked: {describe(error)}; "
+            "pg_locks and pg_stat_activity show by whom"
+        )
 
     async def measure_lag(self, session: Session, report: Report) -> None:
         """Measure the retention lag once the run is over, on its connection; it never fails a run.

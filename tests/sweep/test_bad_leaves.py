@@ -98,6 +98,28 @@ async def test_a_leaf_that_is_free_again_in_the_same_run_is_swept(database: Test
     assert (await left(database))[0] == 0
 
 
+async def test_a_leaf_that_nobody_may_read_makes_the_run_wait_and_is_taken_up_soon(
+    database: TestDatabase,
+) -> None:
+    """As during VACUUM FULL: the catalogue's own functions wait for it, before any batch."""
+    await database.execute(THREE)
+    _, live = await left(database)
+    holder = await database.connect()
+    transaction = holder.transaction()
+    await transaction.start()
+    await holder.execute("LOCK TABLE t2 IN ACCESS EXCLUSIVE MODE")
+
+    waiting = await sweep(database.dsn)
+    await transaction.rollback()
+    after = await sweep(database.dsn, memory=waiting.memory)
+
+    assert (waiting.outcome, waiting.deleted_count) == ("throttled", 0), waiting
+    assert waiting.left_over, "a lock may be gone soon"
+    assert "public.t, or a partition of it, is locked" in str(waiting.end_reason)
+    assert after.outcome == "drained", after
+    assert await left(database) == (0, live)
+
+
 async def test_while_every_leaf_is_locked_the_run_waits_and_says_why(
     database: TestDatabase,
 ) -> None:
