@@ -23,6 +23,7 @@ class Counters:
         deleted_since_vacuum: Rows deleted by table, of earlier runs, too, since anybody looked at
             what they left behind.
         refused_by_leaf: Rows refused and the last reason, by the leaf's key in the pass.
+        stepped_over: Leaves of which slices were stepped over with rows that could have gone.
         set_aside: What set leaves aside in this run.
     """
 
@@ -34,6 +35,7 @@ class Counters:
     locked_rows: dict[str, int] = field(default_factory=dict)
     deleted_since_vacuum: dict[Table, int] = field(default_factory=dict)
     refused_by_leaf: dict[str, tuple[int, str]] = field(default_factory=dict)
+    stepped_over: set[str] = field(default_factory=set)
     set_aside: list[LeafSetAsideError] = field(default_factory=list)
 
     def batch_committed(self, rows: int) -> None:
@@ -57,6 +59,8 @@ class Counters:
         if leaf is not None:
             known, _ = self.refused_by_leaf.get(leaf, (0, ""))
             self.refused_by_leaf[leaf] = known + rows, reason
+            if rows > 1:
+                self.stepped_over.add(leaf)
         self._sum_skipped()
 
     def rows_locked(self, lane: str, rows: int) -> None:

@@ -7,6 +7,7 @@ a sample of what is found is deleted once more: what a DELETE leaves or refuses 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -75,6 +76,7 @@ class Look:
         self._session = session
         self._deadline = deadline
         self._moves = moves
+        self._is_stepped_over = leaf.key in run.counters.stepped_over
         self._fence = fence_key(run.server.database, run.table, run.sweep.name, _LANE)
         self._causes: Counter[Cause] = Counter()
         self._went = 0
@@ -131,11 +133,28 @@ class Look:
             return self._by_what_the_run_met(left, is_least=is_least)
         locked = await self._locked(left)
         await self._try_again(await self._places(free=locked > 0))
-        by_reason = _scaled(self._causes, left - locked - self._went)
+        by_reason = self._scaled(left - locked - self._went)
         if locked:
             by_reason["locked", ""] += locked
         told = tuple((reason, by, rows) for (reason, by), rows in by_reason.items() if rows)
         return Found(told, is_least=is_least)
+
+    def _scaled(self, rows: int) -> Counter[Cause]:
+        """Share out rows as the sample of them was, of which some went.
+
+        Rows that could have gone are those around others, of slices that were stepped over; or
+        the application committed them behind the pass, and they belong to the next one.
+        """
+        stuck = self._causes.total()
+        if rows <= stuck or not stuck:
+            return Counter(self._causes)
+        tried = stuck + self._went
+        scaled = Counter({cause: rows * seen // tried for cause, seen in self._causes.items()})
+        if self._went and self._is_stepped_over:
+            scaled["stepped over", ""] += rows * self._went // tried
+        if not self._went:
+            scaled[self._causes.most_common(1)[0][0]] += rows - scaled.total()
+        return scaled
 
     def _by_what_the_run_met(self, left: int, *, is_least: bool) -> Found:
         """Judge by what the run stepped over: without places no row can be tried again."""
@@ -162,10 +181,10 @@ class Look:
         return max(left - int(rows[0][0]), 0) if rows else 0
 
     async def _places(self, *, free: bool) -> list[Tid]:
-        """Return the places of some of the rows; only of those that nobody has locked, if asked."""
+        """Return the places of some rows, of anywhere; if asked, of what nobody has locked."""
         limited = sql.free_places if free else sql.places
-        rows = await self._read(limited(self._target, limit=_TRIED), locks=free)
-        return [row[0] for row in rows or ()]
+        rows = await self._read(limited(self._target, limit=MOST_ROWS), locks=free) or []
+        return [row[0] for row in random.sample(rows, min(_TRIED, len(rows)))]
 
     async def _try_again(self, places: list[Tid]) -> None:
         """Delete rows once more, halving what is refused, and count what stays by its cause."""
@@ -279,13 +298,3 @@ def _cause(error: Exception, fault: Fault) -> Cause:
     if error.sqlstate in _FOREIGN_KEY:
         return "referenced", f"foreign key {constraint} of {getattr(error, 'table_name', None)}"
     return "refused", f"constraint {constraint}" if constraint else str(error).partition("\n")[0]
-
-
-def _scaled(causes: Counter[Cause], rows: int) -> Counter[Cause]:
-    """Share out rows as the sample of them was; what is over goes to the most frequent cause."""
-    sampled = causes.total()
-    if rows <= sampled or not sampled:
-        return Counter(causes)
-    scaled = Counter({cause: rows * seen // sampled for cause, seen in causes.items()})
-    scaled[causes.most_common(1)[0][0]] += rows - scaled.total()
-    return scaled

@@ -166,6 +166,10 @@ class _Remains:
                 await self._session.drop()
             found = Found(unknown=True)
         told = [self._told(relation, found, *one) for one in found.by_reason]
+        is_told = any(reason == "stepped over" for reason, *_ in found.by_reason)
+        if leaf.key in self._run.counters.stepped_over and told and not is_told:
+            # a sample may have met none of these rows
+            told.append(Remaining(relation.shown, "stepped over", 0, passes=True))
         if found.unknown and self._run.sweep_pass[leaf.key].left_rows:
             # counting fails where the operator's text raises, or takes too long
             rows, why = self._run.counters.refused_by_leaf.get(leaf.key, (0, "not counted in 1 s"))
@@ -180,7 +184,7 @@ class _Remains:
         elif reason == "refused":
             _, words = self._run.counters.refused_by_leaf.get(str(relation.oid), (0, ""))
             by = f"{by}; the last: {words}" if words else by
-        least, passes = found.is_least, reason == "locked"
+        least, passes = found.is_least, reason in {"locked", "stepped over"}
         return Remaining(relation.shown, reason, rows, by, is_least=least, passes=passes)
 
     async def _unreadable(self, leaf: Leaf) -> list[Remaining]:

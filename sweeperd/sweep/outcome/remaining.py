@@ -13,7 +13,13 @@ MOST_ROWS: Final = 10_000  # that are looked at in one leaf
 _MOST_TOLD: Final = 10  # leaves and causes in one line
 
 Reason = Literal[
-    "referenced", "refused", "locked", "suppressed", "unreadable text", "leaf set aside"
+    "referenced",
+    "refused",
+    "stepped over",
+    "locked",
+    "suppressed",
+    "unreadable text",
+    "leaf set aside",
 ]
 
 
@@ -47,6 +53,7 @@ class Remaining:
         kept = {
             "referenced": "kept by a foreign key",
             "refused": "refused by the database",
+            "stepped over": "stepped over among rows that are refused, for lack of time",
             "locked": "locked by other transactions",
             "suppressed": "left, without an error",
             "unreadable text": "of text that cannot be read as a time in UTC",
