@@ -85,9 +85,12 @@ async def on_a_terminal(
     """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 50 if columns else 0, columns, 0, 0))
+    # what shapes the test runner's own output is not this terminal's
+    shaping = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"}
+    unshaped = {key: value for key, value in os.environ.items() if key not in shaping}
     process = await asyncio.create_subprocess_exec(
         *(*CTRL_C, *SWEEPERD, *args), stdout=theirs, stderr=theirs, stdin=theirs,
-        env={**os.environ, "STATE_DIRECTORY": state, "TERM": "xterm-256color", **environ},
+        env={**unshaped, "STATE_DIRECTORY": state, "TERM": "xterm-256color", **environ},
     )  # fmt: skip
     os.close(theirs)
     told = bytearray()
