@@ -223,10 +223,13 @@ class Look:
         run = self._run
         await run.waits.gate()
         deletion = run.deletion([(self._target, Tids(tuple(tids)))], len(tids))
+        refused = run.counters.refused_rows
         done = await delete_settled(
             run, self._session, self._fence, deletion, lambda kept: _Trial(kept, run.lockable)
         )
         run.count(done, _LANE)
+        if too_large := run.counters.refused_rows - refused:
+            self._causes["refused", "too large for a line of the archive"] += too_large
         if done.cancelled:
             raise asyncio.CancelledError
         return done
