@@ -10,7 +10,7 @@ from typing import Final
 import asyncpg
 
 from sweeperd.postgres.sql import discover as sql
-from sweeperd.postgres.sql.rows import Table as Source
+from sweeperd.postgres.sql.target import Table as Source
 from sweeperd.postgres.transaction import Connection, Frame, reading
 
 _SAMPLE_ROWS: Final = 5_000

@@ -8,7 +8,7 @@ from typing import Final
 import asyncpg
 
 from sweeperd.postgres.copy_out import copied
-from sweeperd.postgres.sql.rows import Tid
+from sweeperd.postgres.sql.slices import Tid
 
 _COUNTS: Final = 8  # columns before those of a table
 _NULL: Final = "\\N"  # COPY's text format

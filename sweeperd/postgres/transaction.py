@@ -18,7 +18,7 @@ from sweeperd.postgres.proof import Epoch, Proof
 from sweeperd.postgres.sql import batch as sql
 from sweeperd.postgres.sql.expired import quote
 from sweeperd.postgres.sql.literals import set_local
-from sweeperd.postgres.sql.rows import Statement
+from sweeperd.postgres.sql.target import Statement
 from sweeperd.postgres.sqlstate import Fault, classify
 
 if TYPE_CHECKING:

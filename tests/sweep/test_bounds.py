@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from sweeperd.config.models import DatabaseConfig
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql.expired import Expired, Key
-from sweeperd.postgres.sql.rows import KeyRange, Table, Target
+from sweeperd.postgres.sql.slices import KeyRange
+from sweeperd.postgres.sql.target import Table, Target
 from sweeperd.postgres.transaction import Frame
 from sweeperd.sweep.lanes.bounds import Ahead, Bound, read_bounds
 from sweeperd.sweep.lanes.index import IndexLane, KeyPosition

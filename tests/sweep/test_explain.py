@@ -14,7 +14,8 @@ from sweeperd.postgres.sql import bounds
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.expired import Key
 from sweeperd.postgres.sql.literals import Literals, set_local
-from sweeperd.postgres.sql.rows import KeyRange, Slice, Statement, Target, TidRange, Tids
+from sweeperd.postgres.sql.slices import KeyRange, Slice, TidRange, Tids
+from sweeperd.postgres.sql.target import Statement, Target
 from sweeperd.postgres.transaction import Frame
 from sweeperd.sweep.lanes.bounds import read_bounds
 from sweeperd.sweep.survey.survey import survey

@@ -10,7 +10,7 @@ import pytest
 from sweeperd.log.event import Event
 from sweeperd.log.run_events import Waiting
 from sweeperd.postgres.sql.partitions import Above
-from sweeperd.postgres.sql.rows import Table
+from sweeperd.postgres.sql.target import Table
 from sweeperd.sweep.execute.partitions import Past, take_out
 from sweeperd.sweep.outcome.report import RunEndError
 from tests.conftest import TestDatabase

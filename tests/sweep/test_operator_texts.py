@@ -13,7 +13,7 @@ from sweeperd.config.values.sql_expression import check_expression, cut_at_cutof
 from sweeperd.errors import SweepError
 from sweeperd.postgres.sql.expired import Condition
 from sweeperd.postgres.sql.literals import Literals
-from sweeperd.postgres.sql.rows import Table
+from sweeperd.postgres.sql.target import Table
 from sweeperd.sweep.survey.parsed_expression import parse_tree, prove_one_expression
 from tests.conftest import TestDatabase
 

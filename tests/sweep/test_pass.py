@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from sweeperd.daemon.state.memory import memory_from_json, memory_to_json
 from sweeperd.postgres.sql.expired import Expired
-from sweeperd.postgres.sql.rows import KeyRange, Table, Target, TidRange
+from sweeperd.postgres.sql.slices import KeyRange, TidRange
+from sweeperd.postgres.sql.target import Table, Target
 from sweeperd.sweep.lanes.blocks import shares
 from sweeperd.sweep.lanes.chain import ChainLane
 from sweeperd.sweep.lanes.heap import HeapLane

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.expired import Args
+from sweeperd.postgres.sql.target import Table, Target
 from sweeperd.sweep.survey.expiry import expired_rows, unit_of
 from sweeperd.sweep.survey.instants import latest_reading, local_bound
 from tests.conftest import TestDatabase
@@ -180,8 +181,8 @@ async def test_the_types_own_extremes_and_infinities_never_go(database: TestData
         "CREATE TABLE t (expires_at timestamptz); INSERT INTO t VALUES ('-infinity'), "
         "('infinity'), ('4714-11-24 00:00:00+00 BC'), ('4714-11-24 00:00:01+00 BC'), (NULL)"
     )
-    target = sql.Target(
-        sql.Table("public", "t"),
+    target = Target(
+        Table("public", "t"),
         expired_rows(
             settings(),
             column="expires_at",

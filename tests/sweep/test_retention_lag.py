@@ -12,7 +12,7 @@ from sweeperd.config.models import DatabaseConfig
 from sweeperd.host.clock import SystemClock
 from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql import lag as sql_lag
-from sweeperd.postgres.sql.rows import Statement
+from sweeperd.postgres.sql.target import Statement
 from sweeperd.sweep.outcome.lag import RetentionLag
 from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.survey.retention_lag import LagProbe, retention_lag

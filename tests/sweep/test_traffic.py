@@ -12,7 +12,7 @@ import pytest
 
 from sweeperd.log.event import Event
 from sweeperd.log.events import SweepThrottled
-from sweeperd.postgres.sql.rows import TidRange
+from sweeperd.postgres.sql.slices import TidRange
 from sweeperd.postgres.transaction import Frame, fence_key
 from sweeperd.sweep.execute.batch import BatchLimits
 from sweeperd.sweep.execute.session import Session

@@ -19,7 +19,9 @@ from sweeperd.log.run_events import RowSkipped
 from sweeperd.postgres.catalog import read_columns
 from sweeperd.postgres.catalog_reads import CatalogReads
 from sweeperd.postgres.sql.expired import Args, Expired
-from sweeperd.postgres.sql.rows import KeyRange, Table, Target, Versions, delete
+from sweeperd.postgres.sql.rows import delete
+from sweeperd.postgres.sql.slices import KeyRange, Versions
+from sweeperd.postgres.sql.target import Table, Target
 from sweeperd.postgres.transaction import Frame, reading
 from sweeperd.sweep.archive.base import ManyRowsError
 from sweeperd.sweep.archive.file import FileArchive

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sweeperd.postgres.sql.expired import AT_MOST, Args, quote
-from sweeperd.postgres.sql.rows import NEXT_XID, Slice, Statement, Target, Versions, version
+from sweeperd.postgres.sql.slices import NEXT_XID, Slice, Versions, version
+from sweeperd.postgres.sql.target import Statement, Target
 
 
 @dataclass(frozen=True)

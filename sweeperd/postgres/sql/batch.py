@@ -17,19 +17,9 @@ from typing import Final
 from sweeperd.postgres.sql.archive import ArchiveTable, move
 from sweeperd.postgres.sql.expired import AT_MOST, EQUAL, Args
 from sweeperd.postgres.sql.literals import Literals, quote_literal, set_local
-from sweeperd.postgres.sql.rows import (
-    NotedTids,
-    Slice,
-    Table,
-    Target,
-    Versions,
-    delete,
-    delete_skip_locked,
-    free_rows,
-    places_of,
-    unmarked,
-    version,
-)
+from sweeperd.postgres.sql.rows import delete, delete_skip_locked, free_rows, places_of, unmarked
+from sweeperd.postgres.sql.slices import NotedTids, Slice, Versions, version
+from sweeperd.postgres.sql.target import Table, Target
 
 # The error's text is ours alone: "invalid input syntax for type integer: ..."
 LANE_TAKEN: Final = "sweeperd: another instance works in this lane"

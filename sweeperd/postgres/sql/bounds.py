@@ -10,7 +10,8 @@ from typing import Final
 
 from sweeperd.postgres.sql.expired import EQUAL, GREATER, LESS, Args, Key, builtin, quote
 from sweeperd.postgres.sql.literals import Literals, text_of
-from sweeperd.postgres.sql.rows import KeyRange, Statement, Target
+from sweeperd.postgres.sql.slices import KeyRange
+from sweeperd.postgres.sql.target import Statement, Target
 
 _LOW: Final = "sweeperd.low"
 _STEP: Final = "sweeperd.step"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sweeperd.postgres.sql.expired import quote
-from sweeperd.postgres.sql.rows import Table
+from sweeperd.postgres.sql.target import Table
 
 # One query however many tables there are. Partitions are seen through their parents; what an
 # extension owns is its own business, unless it is a table that users fill (pgmq's queues).

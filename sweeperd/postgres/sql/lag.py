@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from sweeperd.postgres.sql.expired import GREATER, Args, Expired
-from sweeperd.postgres.sql.rows import Statement, Target, TidRange, thinned
+from sweeperd.postgres.sql.rows import thinned
+from sweeperd.postgres.sql.slices import TidRange
+from sweeperd.postgres.sql.target import Statement, Target
 
 # microseconds since 2000-01-01 UTC
 NOW: Final = (

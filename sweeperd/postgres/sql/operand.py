@@ -8,7 +8,8 @@ from typing import Final
 
 from sweeperd.postgres.node_tree import Node
 from sweeperd.postgres.sql.expired import CONCATENATED, Args, quote
-from sweeperd.postgres.sql.rows import Statement, Table, thinned
+from sweeperd.postgres.sql.rows import thinned
+from sweeperd.postgres.sql.target import Statement, Table
 
 # A time of day and behind it a zone: "Z", a name of UTC, an offset; or no time at all.
 _ZONED: Final = (

@@ -6,7 +6,7 @@ from typing import Final
 
 from sweeperd.postgres.sql.expired import Args, Condition
 from sweeperd.postgres.sql.literals import Literals
-from sweeperd.postgres.sql.rows import Statement, Table
+from sweeperd.postgres.sql.target import Statement, Table
 
 # From here on the server tells this client, and its own log, how it reads each statement.
 SHOW_TREES: Final = (

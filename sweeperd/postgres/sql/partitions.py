@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sweeperd.postgres.sql.expired import AT_MOST, EQUAL, GREATER, Args, Expired, builtin
-from sweeperd.postgres.sql.rows import Statement, Table
+from sweeperd.postgres.sql.target import Statement, Table
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from sweeperd.postgres.sql.expired import Args, Expired
-from sweeperd.postgres.sql.rows import Statement, Table, Target, key_text, thinned
+from sweeperd.postgres.sql.rows import key_text, thinned
+from sweeperd.postgres.sql.target import Statement, Table, Target
 
 # Sizes in bytes, and whether ANALYZE knows the column $2 well. pg_stats shows what the role may
 # read. Names are bare: for a `reading`.

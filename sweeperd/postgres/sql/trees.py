@@ -7,7 +7,8 @@ from typing import Final
 
 from sweeperd.postgres.sql.expired import Args
 from sweeperd.postgres.sql.references import ForeignKey
-from sweeperd.postgres.sql.rows import Slice, Statement, Target
+from sweeperd.postgres.sql.slices import Slice
+from sweeperd.postgres.sql.target import Statement, Target
 
 # Names that no operator's text has: it is read inside the same query.
 _TREE: Final = '"sweeperd tree"'

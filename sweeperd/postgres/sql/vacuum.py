@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sweeperd.postgres.sql.rows import Statement, Table
+from sweeperd.postgres.sql.target import Statement, Table
 
 # The rule of relation_needs_vacanalyze (postmaster/autovacuum.c): dead rows above threshold +
 # scale factor * reltuples, since version 18 no more than the maximum; a table's own settings first.

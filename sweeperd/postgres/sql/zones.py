@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeperd.postgres.sql.expired import Args, Condition
 from sweeperd.postgres.sql.literals import quote_literal
-from sweeperd.postgres.sql.rows import Statement, Table
+from sweeperd.postgres.sql.target import Statement, Table
 
 
 def local_times(zone: str, instants: list[int]) -> Statement:

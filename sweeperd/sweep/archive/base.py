@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sweeperd.postgres.sql.archive import ArchiveTable
-from sweeperd.postgres.sql.rows import Slice, Target, Tid
+from sweeperd.postgres.sql.slices import Slice, Tid
+from sweeperd.postgres.sql.target import Target
 from sweeperd.postgres.transaction import Connection, Frame
 
 Slices = tuple[tuple[Target, Slice], ...]

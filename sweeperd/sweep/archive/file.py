@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Final
 
 from sweeperd.postgres.catalog import Column
-from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.archive import (
     DECLARE,
     EXACT_TEXT,
@@ -26,7 +25,8 @@ from sweeperd.postgres.sql.archive import (
     read_line,
     read_rows,
 )
-from sweeperd.postgres.sql.rows import Target, Tid, Versions
+from sweeperd.postgres.sql.slices import Tid, Versions
+from sweeperd.postgres.sql.target import Statement, Target
 from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading_rows, settle
 from sweeperd.sweep.archive.base import ManyRowsError, Slices, TooLarge
 from sweeperd.sweep.archive.gzip_file import ArchiveFile, Mark, repair
@@ -131,7 +131,7 @@ class FileArchive:
             kept.after = self._file.mark if self._file is not None else None
         return kept
 
-    def long_line(self, target: Target, row: Versions) -> sql.Statement:
+    def long_line(self, target: Target, row: Versions) -> Statement:
         """Return the query for one row's line."""
         return read_line(target, row, self._columns)
 
@@ -227,7 +227,7 @@ class _Reader:
         self.lines: list[int] = []
         self.too_large: list[TooLarge] = []
 
-    async def read(self, statement: sql.Statement) -> Versions:
+    async def read(self, statement: Statement) -> Versions:
         """Read all; return the rows by place and version."""
         read = 0
         await self._connection.execute(f"{DECLARE} {statement.text}", *statement.args)

@@ -13,7 +13,8 @@ from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.catalog import Server
 from sweeperd.postgres.proof import Proof, read_proof
 from sweeperd.postgres.sql import batch as sql
-from sweeperd.postgres.sql.rows import Table, Tid
+from sweeperd.postgres.sql.slices import Tid
+from sweeperd.postgres.sql.target import Table
 from sweeperd.postgres.transaction import (
     CommitUnknownError,
     Connection,

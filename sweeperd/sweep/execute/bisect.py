@@ -10,7 +10,8 @@ import asyncpg
 
 from sweeperd.log.safe_text import bounded
 from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.rows import KeyRange, Slice, Target, Tid, Tids, Versions
+from sweeperd.postgres.sql.slices import KeyRange, Slice, Tid, Tids, Versions
+from sweeperd.postgres.sql.target import Statement, Target
 from sweeperd.postgres.sqlstate import Fault, classify, describe, is_referenced
 from sweeperd.postgres.transaction import fetch, fetchval, reading_rows
 from sweeperd.sweep.execute.batch import Deleted, TooManyRowsError
@@ -128,7 +129,7 @@ class Bisection:
                 raise
         return await self._read_places(sql.places_unjudged(bare, part, limit=_MOST_PLACES))
 
-    async def _read_places(self, statement: sql.Statement) -> list[Tid]:
+    async def _read_places(self, statement: Statement) -> list[Tid]:
         connection = await self._session.get()
         self._run.turns.statement()
         async with reading_rows(connection, self._frame):

@@ -19,7 +19,8 @@ from sweeperd.log.run_events import (
 )
 from sweeperd.postgres.catalog import Server
 from sweeperd.postgres.connect import Database
-from sweeperd.postgres.sql.rows import Slice, Table, Target
+from sweeperd.postgres.sql.slices import Slice
+from sweeperd.postgres.sql.target import Table, Target
 from sweeperd.postgres.sqlstate import Fault, classify, describe
 from sweeperd.postgres.transaction import Connection
 from sweeperd.sweep.archive.base import Archive, NoArchive

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sweeperd.postgres.sql.rows import Table
+from sweeperd.postgres.sql.target import Table
 from sweeperd.sweep.outcome.report import LeafSetAsideError, Report
 
 

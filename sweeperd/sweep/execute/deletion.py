@@ -9,7 +9,8 @@ import asyncpg
 from sweeperd.postgres.proof import Proof
 from sweeperd.postgres.sql import batch as sql
 from sweeperd.postgres.sql.archive import ArchiveTable
-from sweeperd.postgres.sql.rows import Slice, Table, Target, Versions
+from sweeperd.postgres.sql.slices import Slice, Versions
+from sweeperd.postgres.sql.target import Table, Target
 from sweeperd.postgres.transaction import Connection
 from sweeperd.sweep.execute.batch import TooManyRowsError
 from sweeperd.sweep.outcome.report import RunEndError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sweeperd.postgres.sql.rows import Slice, Tid, Tids
+from sweeperd.postgres.sql.slices import Slice, Tid, Tids
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify
 from sweeperd.sweep.execute.batch import LaneTakenError, TooManyRowsError
 from sweeperd.sweep.execute.context import RunContext

@@ -18,7 +18,8 @@ import asyncpg
 from sweeperd.postgres.proof import Proof
 from sweeperd.postgres.sql import batch as sql_batch
 from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.rows import Table, Target, Tid, Tids
+from sweeperd.postgres.sql.slices import Tid, Tids
+from sweeperd.postgres.sql.target import Statement, Table, Target
 from sweeperd.postgres.sqlstate import Fault, classify, raised_in
 from sweeperd.postgres.transaction import Connection, fence_key, fetch, locking_rows, reading_rows
 from sweeperd.sweep.execute.batch import Deleted, TooManyRowsError
@@ -239,7 +240,7 @@ class Look:
         return self._deadline - asyncio.get_running_loop().time()
 
     async def _read(
-        self, statement: sql.Statement, *, locks: bool = False
+        self, statement: Statement, *, locks: bool = False
     ) -> list[asyncpg.Record] | None:
         """Read within what is left of the time; None when it is over."""
         left = self._seconds_left

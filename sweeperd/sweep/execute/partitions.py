@@ -17,7 +17,7 @@ from sweeperd.postgres.catalog import Relation, quote_if_needed
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql import partitions as sql_partition
 from sweeperd.postgres.sql.expired import Expired
-from sweeperd.postgres.sql.rows import Table
+from sweeperd.postgres.sql.target import Table
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify, describe
 from sweeperd.postgres.transaction import Connection, fence_key, fetchval, reading
 from sweeperd.sweep.execute.backoff import Backoff

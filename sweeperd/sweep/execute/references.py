@@ -15,7 +15,7 @@ from sweeperd.postgres.catalog import quote_if_needed
 from sweeperd.postgres.sql import references as sql_references
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.references import ForeignKey
-from sweeperd.postgres.sql.rows import Table, Target
+from sweeperd.postgres.sql.target import Table, Target
 from sweeperd.postgres.sqlstate import Fault, classify
 from sweeperd.postgres.transaction import (
     Connection,

@@ -9,7 +9,7 @@ from typing import Final
 
 from sweeperd.postgres.catalog import Relation, quote_if_needed
 from sweeperd.postgres.sql import dependents as sql_dependents
-from sweeperd.postgres.sql.rows import Target
+from sweeperd.postgres.sql.target import Target
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify
 from sweeperd.postgres.transaction import Connection, Frame, reading
 from sweeperd.sweep.execute.batch import LaneTakenError

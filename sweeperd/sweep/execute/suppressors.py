@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from sweeperd.postgres.catalog import Relation
 from sweeperd.postgres.sql import dependents as sql_dependents
-from sweeperd.postgres.sql.rows import Table
+from sweeperd.postgres.sql.target import Table
 from sweeperd.postgres.transaction import Connection, reading
 
 

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from typing import Final
 
-from sweeperd.postgres.sql.rows import Slice, Target, Tid
+from sweeperd.postgres.sql.slices import Slice, Tid
+from sweeperd.postgres.sql.target import Target
 from sweeperd.postgres.sql.trees import read_tree
 from sweeperd.postgres.sqlstate import Fault, classify
 from sweeperd.postgres.transaction import fetch, reading_rows

@@ -17,7 +17,7 @@ from sweeperd.log.vacuum_events import (
 from sweeperd.postgres.catalog import quote_if_needed
 from sweeperd.postgres.catalog_reads import CatalogReads, Row
 from sweeperd.postgres.sql import vacuum as sql_vacuum
-from sweeperd.postgres.sql.rows import Table
+from sweeperd.postgres.sql.target import Table
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, describe
 from sweeperd.postgres.transaction import Connection, reading
 from sweeperd.sweep.execute.context import RunContext

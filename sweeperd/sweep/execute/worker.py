@@ -6,7 +6,9 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sweeperd.postgres.sql.rows import Table, Tid, lock_probe
+from sweeperd.postgres.sql.rows import lock_probe
+from sweeperd.postgres.sql.slices import Tid
+from sweeperd.postgres.sql.target import Table
 from sweeperd.postgres.sqlstate import SERVER_ERRORS, Fault, classify, describe, is_referenced
 from sweeperd.postgres.transaction import Connection, fence_key
 from sweeperd.sweep.execute.backoff import Backoff

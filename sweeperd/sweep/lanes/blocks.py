@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweeperd.postgres.sql.rows import Tid, TidRange
+from sweeperd.postgres.sql.slices import Tid, TidRange
 from sweeperd.sweep.outcome.progress import Place
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from sweeperd.postgres.copy_out import copied
 from sweeperd.postgres.sql import bounds as sql
 from sweeperd.postgres.sql.expired import Key
-from sweeperd.postgres.sql.rows import Target
+from sweeperd.postgres.sql.target import Target
 from sweeperd.postgres.transaction import Connection, Frame, fetch, fetchval, reading_rows
 
 _LEAST_TIMEOUT_MS: Final = 2_000

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sweeperd.postgres.sql.rows import Target, Tid
+from sweeperd.postgres.sql.slices import Tid
+from sweeperd.postgres.sql.target import Target
 from sweeperd.postgres.transaction import Connection, Frame
 from sweeperd.sweep.lanes.blocks import Blocks, pointers_of
 from sweeperd.sweep.lanes.lane import NEVER_JOINED, Piece

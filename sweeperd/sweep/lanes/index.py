@@ -11,7 +11,8 @@ import asyncpg
 
 from sweeperd.postgres.sql.expired import Key
 from sweeperd.postgres.sql.literals import text_of
-from sweeperd.postgres.sql.rows import KeyRange, Target
+from sweeperd.postgres.sql.slices import KeyRange
+from sweeperd.postgres.sql.target import Target
 from sweeperd.postgres.transaction import Connection, Frame
 from sweeperd.sweep.lanes.bounds import Ahead, read_bounds, read_next_bound
 from sweeperd.sweep.lanes.lane import NEVER_JOINED, Piece, SwitchError

@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from sweeperd.postgres.sql.rows import Slice, Target, TidRange
+from sweeperd.postgres.sql.slices import Slice, TidRange
+from sweeperd.postgres.sql.target import Target
 from sweeperd.postgres.transaction import Connection, Frame
 from sweeperd.sweep.outcome.progress import ColumnValue, Stretch
 from sweeperd.sweep.outcome.sweep_pass import SweepPass

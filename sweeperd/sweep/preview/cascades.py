@@ -9,7 +9,7 @@ import asyncpg
 
 from sweeperd.postgres.catalog import quote_if_needed
 from sweeperd.postgres.sql import preview as sql
-from sweeperd.postgres.sql.rows import Table
+from sweeperd.postgres.sql.target import Table
 from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading, reading_rows
 from sweeperd.sweep.preview.amount import Amount
 from sweeperd.sweep.survey.survey import Survey

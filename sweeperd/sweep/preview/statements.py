@@ -12,7 +12,7 @@ from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.sql import preview as sql
 from sweeperd.postgres.sql.batch import delete_plain, lock_then_delete
 from sweeperd.postgres.sql.expired import Condition
-from sweeperd.postgres.sql.rows import KeyRange, Slice, TidRange
+from sweeperd.postgres.sql.slices import KeyRange, Slice, TidRange
 from sweeperd.postgres.transaction import Connection, Frame, fetch, reading_rows
 from sweeperd.sweep.plan.strategy import Choice
 from sweeperd.sweep.survey.frame import table_frame

@@ -11,7 +11,7 @@ from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.catalog import Column
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.rows import Target
+from sweeperd.postgres.sql.target import Target
 from sweeperd.postgres.transaction import Connection, fetchval, savepoint
 from sweeperd.sweep.survey.target import Leaf
 

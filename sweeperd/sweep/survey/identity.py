@@ -17,7 +17,7 @@ from sweeperd.postgres.catalog import Column, Relation
 from sweeperd.postgres.names import column_readings
 from sweeperd.postgres.proof import Proof, TableIdentity, read_proof
 from sweeperd.postgres.sql import batch as sql
-from sweeperd.postgres.sql.rows import Table
+from sweeperd.postgres.sql.target import Table
 from sweeperd.postgres.transaction import Connection
 from sweeperd.sweep.outcome.report import LeafSetAsideError, Outcome, RunEndError
 

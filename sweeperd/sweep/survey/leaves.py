@@ -8,7 +8,7 @@ from sweeperd.errors import SweepError
 from sweeperd.postgres import catalog
 from sweeperd.postgres.catalog import Column, Index, Relation, quote_if_needed
 from sweeperd.postgres.catalog_reads import CatalogReads
-from sweeperd.postgres.sql.rows import Target
+from sweeperd.postgres.sql.target import Target
 from sweeperd.sweep.survey.inheritance import refuse_children
 from sweeperd.sweep.survey.target import Leaf, table_of
 

@@ -14,7 +14,7 @@ import asyncpg
 from sweeperd.errors import SweepError
 from sweeperd.postgres.node_tree import Node, read_nodes
 from sweeperd.postgres.sql import parsed as sql
-from sweeperd.postgres.sql.rows import Table
+from sweeperd.postgres.sql.target import Table
 from sweeperd.postgres.sqlstate import describe
 from sweeperd.postgres.transaction import Connection, major_version, savepoint
 

@@ -14,7 +14,8 @@ import asyncpg
 from sweeperd.config.models import SweepConfig, Unit
 from sweeperd.postgres.catalog import Column
 from sweeperd.postgres.sql import lag as sql
-from sweeperd.postgres.sql.rows import Statement, TidRange
+from sweeperd.postgres.sql.slices import TidRange
+from sweeperd.postgres.sql.target import Statement
 from sweeperd.postgres.sqlstate import describe
 from sweeperd.postgres.transaction import Connection, Frame, fetchval, reading_rows
 from sweeperd.sweep.outcome.lag import RetentionLag

@@ -10,7 +10,7 @@ from typing import Final
 import asyncpg
 
 from sweeperd.postgres.sql import rows as sql
-from sweeperd.postgres.sql.rows import Target
+from sweeperd.postgres.sql.target import Target
 from sweeperd.postgres.sqlstate import Fault, classify
 from sweeperd.postgres.transaction import Connection, fetch, savepoint
 from sweeperd.sweep.outcome.usual_load import Amount

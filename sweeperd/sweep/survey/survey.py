@@ -23,7 +23,7 @@ from sweeperd.postgres.names import column_readings
 from sweeperd.postgres.sql import catalog as sql_catalog
 from sweeperd.postgres.sql import rows as sql
 from sweeperd.postgres.sql.expired import Condition, Expired
-from sweeperd.postgres.sql.rows import Target
+from sweeperd.postgres.sql.target import Target
 from sweeperd.postgres.sql.zones import set_zone
 from sweeperd.postgres.transaction import (
     Connection,

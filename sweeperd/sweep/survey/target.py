@@ -8,7 +8,7 @@ from typing import Final
 from sweeperd.config.models import SweepConfig
 from sweeperd.postgres.catalog import Column, Index, Relation
 from sweeperd.postgres.sql.expired import Condition, Expired
-from sweeperd.postgres.sql.rows import Table, Target
+from sweeperd.postgres.sql.target import Table, Target
 
 TINY_BLOCKS: Final = 64
 

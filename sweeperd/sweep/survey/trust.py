@@ -16,7 +16,7 @@ import asyncpg
 from sweeperd.errors import SweepError
 from sweeperd.postgres.catalog import Relation, quote_if_needed
 from sweeperd.postgres.sql import trust as sql
-from sweeperd.postgres.sql.rows import Table
+from sweeperd.postgres.sql.target import Table
 from sweeperd.postgres.sqlstate import describe
 from sweeperd.postgres.transaction import (
     PINNED,

@@ -13,7 +13,7 @@ from sweeperd.postgres.node_tree import Node
 from sweeperd.postgres.sql import operand as operand_sql
 from sweeperd.postgres.sql import zones as sql
 from sweeperd.postgres.sql.expired import Args
-from sweeperd.postgres.sql.rows import Target
+from sweeperd.postgres.sql.target import Target
 from sweeperd.postgres.sqlstate import Fault, classify
 from sweeperd.postgres.transaction import Connection, fetch, fetchval, savepoint
 from sweeperd.sweep.survey.instants import from_micros
