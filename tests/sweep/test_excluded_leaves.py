@@ -49,11 +49,12 @@ async def test_only_leaves_that_may_hold_expired_rows_are_swept(
 async def test_a_table_none_of_whose_leaves_may_hold_any_is_drained(
     database: TestDatabase,
 ) -> None:
+    """A plan that names no leaf may also be that of an extension: then all are gone through."""
     await database.execute(LEAVES)
 
     report = await sweep(database.dsn, keep=timedelta(days=400))
 
-    assert (report.outcome, report.deleted_count, report.plan) == ("drained", 0, [])
+    assert (report.outcome, report.deleted_count, len(report.plan)) == ("drained", 0, 6)
 
 
 async def test_of_many_leaves_the_planner_is_asked_a_few_at_a_time(

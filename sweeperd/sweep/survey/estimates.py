@@ -62,11 +62,14 @@ async def expected_rows(
     if column is None:
         return Expected()
     undecided = [leaf for leaf in leaves if leaf.has_choice(column) and sweep.strategy == "auto"]
-    if len(leaves) == 1 and leaves[0].target == target:
+    if len(leaves) == 1 and leaves[0].relation.oid == root:
+        # a distributed table's plan names none of its shards
         return Expected(await estimate(connection, target)) if undecided else Expected()
     few = len(leaves) <= _MOST_LEAVES
     if few and not await connection.fetchval(sql_catalog.FOREIGN_BELOW, root):
         rows = await estimate(connection, target)
+        if not rows:  # nothing can be expired, or an extension plans it in a way of its own
+            return Expected()
         named = {(leaf.relation.schema, leaf.relation.name): leaf.relation.oid for leaf in leaves}
         return Expected(rows, frozenset(named[name] for name in named.keys() - rows.keys()))
     rows = {}
