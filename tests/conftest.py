@@ -28,14 +28,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "other_versions: on PostgreSQL 14, 16 and 17 from npm")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests on one worker, and those of the box, which build one package."""
-    for item in items:
-        folder = item.path.parent
-        group = folder if folder.name == "systemd" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group)))
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--versions",

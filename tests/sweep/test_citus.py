@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -32,7 +33,11 @@ def cluster() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="swp-", dir="/tmp") as name:
         Path(name).chmod(0o755)
         directory = str(Path(name) / "cluster")
-        up = subprocess.run([command, "up", directory], capture_output=True, text=True, check=True)
+        # three ports, beside those of another worker's cluster
+        port = str(55470 + 3 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
+        up = subprocess.run(
+            [command, "up", directory, port], capture_output=True, text=True, check=True
+        )
         try:
             yield up.stdout.strip().splitlines()[-1]
         finally:

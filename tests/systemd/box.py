@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -27,10 +28,10 @@ DSN = "postgresql://sweeperd@/app?host=/run/postgresql"
 
 @cache
 def package() -> Path:
-    """Build the package of this tree, unless it is there already."""
-    done = subprocess.run(
-        [str(ROOT / "packaging" / "build-deb")], capture_output=True, text=True, check=False
-    )
+    """Build the package of this tree, unless it is there already; one worker at a time."""
+    with (ROOT / "packaging" / "build-deb").open() as script:
+        fcntl.flock(script, fcntl.LOCK_EX)
+        done = subprocess.run([script.name], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return ROOT / done.stdout.split()[-1]
 
