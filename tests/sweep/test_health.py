@@ -168,6 +168,13 @@ async def test_a_paused_replica_stops_sweeps_and_who_cannot_see_it_is_told_the_g
         await replica.execute("SELECT pg_wal_replay_resume()")
         roomy = HealthConfig(max_replication_bytes=2**20)
         report = await sweep(primary.dsn(user="app"), health=roomy)
+        while not await replica.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = 'app'"):
+            pass
+        standing_by = tmp_path / "standby.toml"
+        standing_by.write_text(
+            path.read_text().replace(str(primary.directory), str(standby.directory))
+        )
+        read_only = await sweeperd("check", f"--config={standing_by}")
         await admin.close()
         await replica.close()
     finally:
@@ -175,6 +182,8 @@ async def test_a_paused_replica_stops_sweeps_and_who_cannot_see_it_is_told_the_g
             one.stop(immediate=True)
             one.remove()
 
+    assert "read-only: sweeps wait until it is not" in read_only.out
+    assert "recovery is in progress" not in read_only.out
     assert blind.code == 1
     assert "GRANT pg_read_all_stats TO app" in blind.out
     assert seeing.code == 0
