@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ from sweeperd.daemon.control.endpoint import NotRunningError
 from sweeperd.daemon.control.messages import ControlRequest
 from sweeperd.daemon.status import SweepStatus
 from sweeperd.errors import EXIT_FAILED, EXIT_OK, SweeperdError
+from sweeperd.host.clock import SystemClock
 from sweeperd.log.safe_text import safe_json
 
 _REFRESH_SECONDS: Final = 2.0
@@ -61,7 +61,7 @@ def status(
             width=None if is_terminal else _PIPE_WIDTH,
             highlight=False,
         )
-        shown.print(status_page(seen.sweeps, datetime.now(UTC), shown.width))
+        shown.print(status_page(seen.sweeps, SystemClock().now(), shown.width))
         # a pipe that was closed early is the command's own affair, not the table's
         click.echo(text.getvalue(), nl=False)
     for note in seen.notes:
@@ -78,7 +78,7 @@ def _watched(config_path: Path, name: str | None, meant: str | None) -> Seen:
     with Live(console=console, screen=True, auto_refresh=False) as live:
         try:
             while True:
-                page = status_page(seen.sweeps, datetime.now(UTC), console.width, seen.notes)
+                page = status_page(seen.sweeps, SystemClock().now(), console.width, seen.notes)
                 live.update(page, refresh=True)
                 time.sleep(_REFRESH_SECONDS)
                 seen = _look(config_path, name, meant)

@@ -134,7 +134,7 @@ class Daemon:
         self._fleet = Fleet(
             self._connect, self._ledger, self._holds, self._clock, on_change=self._changed.set
         )
-        self._metrics = Metrics(self._fleet.now)
+        self._metrics = Metrics(self._fleet.now, self._clock)
         stack.enter_context(self._metrics.shown(config.daemon))
         enabled = sum(sweep.enabled for sweep in config.sweeps.values())
         emit(DaemonStarted(__version__, os.getpid(), enabled, str(self._path)))

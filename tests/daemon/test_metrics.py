@@ -21,6 +21,7 @@ from sweeperd.daemon.metrics.now import SweepNow
 from sweeperd.daemon.metrics.pulse import Pulse
 from sweeperd.daemon.metrics.textfile import MetricsTextfile
 from sweeperd.daemon.state.record import SweepRecord
+from sweeperd.host.clock import SystemClock
 from sweeperd.log.daemon_events import (
     ConfigRejected,
     ConfigReloaded,
@@ -61,7 +62,7 @@ def no_past(_name: str) -> SweepRecord:
 
 @contextmanager
 def metrics(of: Config, *now: SweepNow) -> Iterator[Metrics]:
-    shown = Metrics(lambda: now)
+    shown = Metrics(lambda: now, SystemClock())
     shown.apply(of, no_past)
     with shown.shown(DaemonConfig()):
         yield shown
@@ -182,7 +183,7 @@ def test_a_restart_does_not_forget_the_last_success() -> None:
         {"started_at": began.isoformat(), "outcome": outcome, "deleted_count": 1}
         for began, outcome in ((success, "timed_out"), (start, "failed"))
     )
-    shown = Metrics(lambda: ())
+    shown = Metrics(lambda: (), SystemClock())
     record = SweepRecord(last_start=start, last_outcome="failed", history=history)
     shown.apply(config("a"), lambda _: record)
 
@@ -246,7 +247,7 @@ def test_a_port_in_use_is_told_and_the_daemon_goes_on() -> None:
     heard = Heard()
     with socket.create_server(("127.0.0.1", 0)) as server, observed(heard):
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        with Metrics(lambda: ()).shown(DaemonConfig(metrics_listen=address)):
+        with Metrics(lambda: (), SystemClock()).shown(DaemonConfig(metrics_listen=address)):
             (told,) = heard.of(MetricsNotServed)
 
     assert told.address == address
@@ -264,7 +265,7 @@ def test_the_text_file_is_whole_readable_told_of_once_and_taken_away(
         (failed if isinstance(event, MetricsNotWritten) else written).set()
 
     monkeypatch.setattr("sweeperd.daemon.metrics.textfile.emit", tell)
-    shown = Metrics(lambda: ())
+    shown = Metrics(lambda: (), SystemClock())
     file = MetricsTextfile(path, shown.registry, seconds=0.01)
     try:
         assert failed.wait(20)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from sweeperd.config.models import Config, DatabaseConfig, SweepConfig
     from sweeperd.daemon.state.record import SweepRecord
+    from sweeperd.host.clock import Clock
     from sweeperd.log.event import Event
 
 # A label has few values: what an event calls otherwise is "other".
@@ -98,17 +98,22 @@ class SweepCounts:
                 began = datetime.fromisoformat(str(good[-1].get("started_at")))
                 self.last_success = began.timestamp()
 
-    def hear(self, event: Event) -> None:
-        """Count an event of this sweep."""
+    def hear(self, event: Event, at: float) -> None:
+        """Count an event of this sweep.
+
+        Args:
+            event: The event.
+            at: When it happened, in seconds since 1970.
+        """
         match event:
             case SweepStarted():
-                self.last_start = time.time()
+                self.last_start = at
                 self.deleted_in_run = 0
             case Surveyed():
                 self.phases["survey"] += event.seconds
                 self.expired_rows = event.expired_rows
             case BatchCommitted():
-                self.delete(event.rows)
+                self.delete(event.rows, at)
                 self.archived += event.archived
                 self.phases["delete"] += event.seconds - event.commit_seconds
                 self.phases["commit"] += event.commit_seconds
@@ -118,27 +123,27 @@ class SweepCounts:
                 cause = event.cause if event.cause in CAUSES else "other"
                 self.waits[cause] = self.waits.get(cause, 0.0) + event.seconds
             case RunEnded():
-                self.end(event)
+                self.end(event, at)
 
-    def delete(self, rows: int) -> None:
+    def delete(self, rows: int, at: float) -> None:
         """Take that rows were deleted and committed."""
         self.deleted += rows
         self.deleted_in_run += rows
         if rows:
-            self.last_deletion = time.time()
+            self.last_deletion = at
         if self.expired_rows is not None:
             self.expired_rows = max(self.expired_rows - rows, 0.0)
 
-    def end(self, event: RunEnded) -> None:
+    def end(self, event: RunEnded, at: float) -> None:
         """Take that a run ended."""
         outcome = event.outcome or "failed"
-        self.delete(max(event.deleted_count - self.deleted_in_run, 0))
+        self.delete(max(event.deleted_count - self.deleted_in_run, 0), at)
         self.deleted_in_run = 0
         self.runs[outcome] += 1
         self.skipped += event.skipped_count
         self.last_outcome = outcome
         if _is_success({"outcome": outcome, "deleted_count": event.deleted_count}):
-            self.last_success = time.time()
+            self.last_success = at
         if event.backlog_estimate is not None:
             self.expired_rows = float(event.backlog_estimate)
 
@@ -152,6 +157,9 @@ def _is_success(run: Mapping[str, object]) -> bool:
 class Counts:
     """Hears the daemon's events; read from other threads, which copy what may grow.
 
+    Args:
+        clock: The host's.
+
     Attributes:
         sweeps: By name; those of the configuration in force only.
         databases: Whether each can be reached.
@@ -160,12 +168,13 @@ class Counts:
         is_rejected: Whether the last one was rejected.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self.sweeps: dict[str, SweepCounts] = {}
         self.databases: dict[str, bool] = {}
         self._configs: Mapping[str, DatabaseConfig] = {}
         self.reloads = Counter(accepted=0, rejected=0)
-        self.reloaded_at = time.time()
+        self.reloaded_at = self._now()
         self.is_rejected = False
 
     def apply(self, config: Config, record: Callable[[str], SweepRecord]) -> None:
@@ -180,7 +189,7 @@ class Counts:
         for name, sweep in config.sweeps.items():
             counts = former.get(name)
             if counts is None:
-                counts = SweepCounts(sweep, time.time())
+                counts = SweepCounts(sweep, self._now())
                 counts.take_up(record(name))
             counts.config = sweep
             sweeps[name] = counts
@@ -200,11 +209,14 @@ class Counts:
                     self.databases[event.database] = isinstance(event, DatabaseBack)
             case ConfigReloaded():
                 self.reloads["accepted"] += 1
-                self.reloaded_at, self.is_rejected = time.time(), False
+                self.reloaded_at, self.is_rejected = self._now(), False
             case ConfigRejected():
                 self.reloads["rejected"] += 1
                 self.is_rejected = True
             case _:
                 counts = self.sweeps.get(getattr(event, "sweep", ""))
                 if counts is not None:
-                    counts.hear(event)
+                    counts.hear(event, self._now())
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()

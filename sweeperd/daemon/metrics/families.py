@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
@@ -17,6 +17,73 @@ if TYPE_CHECKING:
 
     from sweeperd.daemon.metrics.counts import Counts, SweepCounts
     from sweeperd.daemon.metrics.now import Connections, SweepNow
+
+# metric, its words, and the value of one sweep; None where nobody knows it
+_ROWS: Final[tuple[tuple[str, str, Callable[[SweepCounts], float]], ...]] = (
+    ("deleted", "Rows deleted and committed.", lambda one: one.deleted),
+    (
+        "skipped",
+        "Expired rows that a run left, refused or locked; counted in each run.",
+        lambda one: one.skipped,
+    ),
+    ("archived", "Rows that an archive took before they were deleted.", lambda one: one.archived),
+)
+_GAUGES: Final[tuple[tuple[str, str, Callable[[SweepCounts], float | None]], ...]] = (
+    (
+        "sweeperd_interval_seconds",
+        "From start to start; at least a day where the sweep has a window.",
+        lambda one: one.interval,
+    ),
+    (
+        "sweeperd_timeout_seconds",
+        "How long a run may take.",
+        lambda one: one.config.timeout.total_seconds(),
+    ),
+    (
+        "sweeperd_since_timestamp_seconds",
+        "When this process took up the sweep.",
+        lambda one: one.since,
+    ),
+    (
+        "sweeperd_last_start_timestamp_seconds",
+        "When the newest run started.",
+        lambda one: one.last_start,
+    ),
+    (
+        "sweeperd_last_success_timestamp_seconds",
+        "When a run last drained its table, or deleted rows until its limits ended it.",
+        lambda one: one.last_success,
+    ),
+    (
+        "sweeperd_last_deletion_timestamp_seconds",
+        "When a batch of this process last deleted rows.",
+        lambda one: one.last_deletion,
+    ),
+    (
+        "sweeperd_backlog_rows",
+        "Expired rows that are left, as the newest run estimated from a sample.",
+        lambda one: one.expired_rows,
+    ),
+)
+_LOOP_GAUGES: Final[tuple[tuple[str, str, Callable[[SweepNow], float | None]], ...]] = (
+    ("sweeperd_held", "1 while a hold is in force: nothing is deleted.", lambda one: one.held),
+    ("sweeperd_running", "1 while a run is under way.", lambda one: one.running),
+    (
+        "sweeperd_retention_lag_seconds",
+        "Age of the oldest expired row at the last look; missing where that could not tell.",
+        lambda one: one.retention_lag_seconds,
+    ),
+    (
+        "sweeperd_behind",
+        "1 while expired rows stay for longer than max_retention_lag.",
+        lambda one: one.behind,
+    ),
+    (
+        "sweeperd_next_run_timestamp_seconds",
+        "When the next run starts.",
+        lambda one: one.next_run,
+    ),
+)
 
 
 class Families(Collector):
@@ -131,61 +198,16 @@ def _counters(sweeps: dict[str, SweepCounts]) -> Iterator[Metric]:
         for cause, spent in dict(one.waits).items():
             waits.add_metric([name, cause], spent)
     yield from (runs, seconds, waits)
-    for noun, words, values in (
-        ("deleted", "Rows deleted and committed.", {n: one.deleted for n, one in sweeps.items()}),
-        (
-            "skipped",
-            "Expired rows that a run left, refused or locked; counted in each run.",
-            {name: one.skipped for name, one in sweeps.items()},
-        ),
-        (
-            "archived",
-            "Rows that an archive took before they were deleted.",
-            {name: one.archived for name, one in sweeps.items()},
-        ),
-    ):
-        family = CounterMetricFamily(f"sweeperd_rows_{noun}", words, labels=["sweep"])
-        for name, value in values.items():
-            family.add_metric([name], value)
-        yield family
+    for noun, words, value in _ROWS:
+        yield _filled(
+            CounterMetricFamily(f"sweeperd_rows_{noun}", words, labels=["sweep"]),
+            {name: value(one) for name, one in sweeps.items()},
+        )
 
 
 def _times(sweeps: dict[str, SweepCounts]) -> Iterator[Metric]:
-    yield _gauge(
-        "sweeperd_interval_seconds",
-        "From start to start; at least a day where the sweep has a window.",
-        {name: one.interval for name, one in sweeps.items()},
-    )
-    yield _gauge(
-        "sweeperd_timeout_seconds",
-        "How long a run may take.",
-        {name: one.config.timeout.total_seconds() for name, one in sweeps.items()},
-    )
-    yield _gauge(
-        "sweeperd_since_timestamp_seconds",
-        "When this process took up the sweep.",
-        {name: one.since for name, one in sweeps.items()},
-    )
-    yield _gauge(
-        "sweeperd_last_start_timestamp_seconds",
-        "When the newest run started.",
-        {name: one.last_start for name, one in sweeps.items()},
-    )
-    yield _gauge(
-        "sweeperd_last_success_timestamp_seconds",
-        "When a run last drained its table, or deleted rows until its limits ended it.",
-        {name: one.last_success for name, one in sweeps.items()},
-    )
-    yield _gauge(
-        "sweeperd_last_deletion_timestamp_seconds",
-        "When a batch of this process last deleted rows.",
-        {name: one.last_deletion for name, one in sweeps.items()},
-    )
-    yield _gauge(
-        "sweeperd_backlog_rows",
-        "Expired rows that are left, as the newest run estimated from a sample.",
-        {name: one.expired_rows for name, one in sweeps.items()},
-    )
+    for name, words, value in _GAUGES:
+        yield _gauge(name, words, {sweep: value(one) for sweep, one in sweeps.items()})
 
 
 def _states(sweeps: dict[str, SweepCounts], now: Iterable[SweepNow]) -> Iterator[Metric]:
@@ -199,35 +221,18 @@ def _states(sweeps: dict[str, SweepCounts], now: Iterable[SweepNow]) -> Iterator
             outcome.add_metric([name, one.last_outcome], 1)
     yield outcome
     loops = [one for one in now if one.name in sweeps]
-    yield _gauge(
-        "sweeperd_held",
-        "1 while a hold is in force: nothing is deleted.",
-        {one.name: int(one.held) for one in loops},
-    )
-    yield _gauge(
-        "sweeperd_running",
-        "1 while a run is under way.",
-        {one.name: int(one.running) for one in loops},
-    )
-    yield _gauge(
-        "sweeperd_retention_lag_seconds",
-        "Age of the oldest expired row at the last look; missing where that could not tell.",
-        {one.name: one.retention_lag_seconds for one in loops},
-    )
-    yield _gauge(
-        "sweeperd_behind",
-        "1 while expired rows stay for longer than max_retention_lag.",
-        {one.name: int(one.behind) for one in loops},
-    )
-    yield _gauge(
-        "sweeperd_next_run_timestamp_seconds",
-        "When the next run starts.",
-        {one.name: one.next_run for one in loops},
-    )
+    for name, words, value in _LOOP_GAUGES:
+        yield _gauge(name, words, {one.name: value(one) for one in loops})
 
 
 def _gauge(name: str, words: str, values: Mapping[str, float | None]) -> Metric:
-    family = GaugeMetricFamily(name, words, labels=["sweep"])
+    return _filled(GaugeMetricFamily(name, words, labels=["sweep"]), values)
+
+
+def _filled(
+    family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[str, float | None]
+) -> Metric:
+    """Add the values by sweep; one that nobody knows is left out."""
     for sweep, value in values.items():
         if value is not None:
             family.add_metric([sweep], value)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sweeperd.config.models import Config, DaemonConfig
     from sweeperd.daemon.metrics.now import Connections, SweepNow
     from sweeperd.daemon.state.record import SweepRecord
+    from sweeperd.host.clock import Clock
     from sweeperd.log.event import Event
 
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
@@ -38,17 +39,18 @@ class Metrics:
 
     Args:
         now: Returns what the sweeps' loops do; called in other threads.
+        clock: The host's.
 
     Attributes:
         pulse: Whether the watchdog would be fed.
         connections: By database; who makes a database's connections enters it.
     """
 
-    def __init__(self, now: Callable[[], Iterable[SweepNow]]) -> None:
+    def __init__(self, now: Callable[[], Iterable[SweepNow]], clock: Clock) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # each would double its series
         self.pulse = Pulse()
         self.connections: dict[str, Connections] = {}
-        self._counts = Counts()
+        self._counts = Counts(clock)
         self.registry = CollectorRegistry()
         self.registry.register(Families(self._counts, now, self.connections))
         # node_exporter, which may show these beside its own, has a process of its own
