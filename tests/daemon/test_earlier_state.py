@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from sweeperd.daemon.state.found import StateUnreadableError, read_records
 from sweeperd.daemon.state.json_file import IMPORTED, STATE_FILE
-from sweeperd.daemon.state.memory import memory_from_json, memory_to_json
+from sweeperd.daemon.state.memory import memory_from_json
 from sweeperd.daemon.state.record import Loaded, SweepRecord
 from sweeperd.daemon.state.runs import read_runs
 from sweeperd.daemon.state.store import StateStore
@@ -23,6 +23,7 @@ from sweeperd.sweep.outcome.facts import Facts
 from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.outcome.progress import LeafProgress, PassHeader, Stretch
 from sweeperd.sweep.outcome.usual_load import Day, UsualLoad
+from tests.memory_file import memory_to_json
 
 if TYPE_CHECKING:
     from pathlib import Path

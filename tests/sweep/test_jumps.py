@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeperd.daemon.state.memory import memory_from_json, memory_to_json
+from sweeperd.daemon.state.memory import memory_from_json
 from sweeperd.sweep.guards.holds import jump_hold
 from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.outcome.usual_load import Amount, UsualLoad
 from tests.conftest import TestDatabase
+from tests.memory_file import memory_to_json
 from tests.sweep.engine import sweep
 
 MINUTE = 60_000_000

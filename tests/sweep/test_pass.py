@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeperd.daemon.state.memory import memory_from_json, memory_to_json
+from sweeperd.daemon.state.memory import memory_from_json
 from sweeperd.postgres.sql.expired import Expired
 from sweeperd.postgres.sql.slices import KeyRange, TidRange
 from sweeperd.postgres.sql.target import Table, Target
@@ -24,6 +24,7 @@ from sweeperd.sweep.lanes.lane import Piece
 from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.outcome.progress import Stretch, gaps, joined
 from sweeperd.sweep.outcome.sweep_pass import Leaf, SweepPass, pass_fingerprint
+from tests.memory_file import memory_to_json
 
 POINTERS = 4  # a page; few, so that every offset is met
 BLOCK_SIZE = 24 + 28 * POINTERS

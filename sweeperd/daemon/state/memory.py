@@ -25,11 +25,6 @@ _HOURS: Final = 24
 JsonObject = dict[str, object]
 
 
-def memory_to_json(memory: SweepMemory) -> JsonObject:
-    """Return a memory as JSON-able fields with their version."""
-    return {"version": MEMORY_VERSION, **asdict(memory)}
-
-
 def memory_from_json(stored: Mapping[str, object]) -> SweepMemory:
     """Read a memory back; one of an earlier version is migrated.
 
