@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shutil
 import sys
@@ -14,7 +13,7 @@ from typing import Final
 
 import click
 
-from sweeperd.cli.options import config_option, json_option
+from sweeperd.cli.options import config_option, json_option, unknown_sweep
 from sweeperd.cli.state_dir import find_place
 from sweeperd.cli.terminal import safe
 from sweeperd.config.values.durations import parse_duration
@@ -99,21 +98,12 @@ def _runs(
     try:
         known = {*sweeps, *read_known_sweeps(state_dir)}
         if name not in known:
-            raise click.UsageError(f"no sweep is called {safe(name)}{_hint(name, known)}")
+            raise unknown_sweep(name, sorted(known))
         return read_runs(state_dir, name, since=since, newest=None if since else _NEWEST)
     except FileNotFoundError:  # nothing has run yet
         if name not in sweeps:
-            raise click.UsageError(
-                f"no sweep is called {safe(name)}{_hint(name, sweeps)}"
-            ) from None
+            raise unknown_sweep(name, sorted(sweeps)) from None
         return []
-
-
-def _hint(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    if near:
-        return f": did you mean {near[0]}?"
-    return f": there is {', '.join(sorted(known))}" if known else ""
 
 
 def _show(run: Mapping[str, object]) -> None:

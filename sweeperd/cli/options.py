@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,14 @@ class CorrelationId(click.ParamType):  # type: ignore[type-arg,unused-ignore]  #
         return str(value)
 
 
+def unknown_sweep(name: str, known: Iterable[str]) -> click.UsageError:
+    """Return the complaint about a name, with the nearest known one, or all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f": did you mean {near[0]}?" if near else f": there is {', '.join(names)}"
+    return click.UsageError(f"no sweep is called {safe(name)}{hint if names else ''}")
+
+
 def chosen(config: Config, names: tuple[str, ...]) -> list[SweepConfig]:
     """Return the sweeps named, or all enabled ones.
 
@@ -58,9 +67,7 @@ def chosen(config: Config, names: tuple[str, ...]) -> list[SweepConfig]:
     """
     for name in names:
         if name not in config.sweeps:
-            near = difflib.get_close_matches(name, config.sweeps, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(config.sweeps)}"
-            raise click.UsageError(f"no sweep is called {safe(name)}: {hint}")
+            raise unknown_sweep(name, config.sweeps)
     if names:
         return [config.sweeps[name] for name in dict.fromkeys(names)]
     return [sweep for sweep in config.sweeps.values() if sweep.enabled]

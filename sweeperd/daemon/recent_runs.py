@@ -10,10 +10,9 @@ from itertools import pairwise
 from typing import Final, Self
 
 from sweeperd.log.safe_text import redacted
+from sweeperd.sweep.outcome.report import WHOLE_PASS
 
 _MOST_RUNS: Final = 20
-# a run that ends so has been over all that was expired at its cutoff
-_WHOLE: Final = frozenset({"drained", "incomplete"})
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class RunFigures:
             seconds,
             int(deleted),
             number(entry, "backlog_estimate"),
-            is_whole=entry.get("outcome") in _WHOLE,
+            is_whole=entry.get("outcome") in WHOLE_PASS,
         )
 
     @property

@@ -43,7 +43,7 @@ from sweeperd.sweep.guards.gate import Gate
 from sweeperd.sweep.guards.hold_file import BY_GUARD, Hold, Holds, policy_of
 from sweeperd.sweep.options import RunOptions
 from sweeperd.sweep.outcome.lag import RetentionLag
-from sweeperd.sweep.outcome.report import LeafPlan, Report, RunEndError
+from sweeperd.sweep.outcome.report import WHOLE_PASS, LeafPlan, Report, RunEndError
 from sweeperd.sweep.outcome.sweep_pass import Leaf as PassLeaf
 from sweeperd.sweep.outcome.sweep_pass import SweepPass, pass_fingerprint
 from sweeperd.sweep.outcome.usual_load import UsualLoad
@@ -58,9 +58,7 @@ ARCHIVES: Final = "archive"  # below the state directory
 LAG_SECONDS: Final = 4.0  # for measuring the retention lag, connecting included
 
 # ends after which a look at the dead rows is in place: the server is well, and time is left
-# a pass that ended so has set aside what it left
-_WHOLE: Final = frozenset({"drained", "incomplete"})
-_VACUUM_AFTER: Final = frozenset({"drained", "incomplete", "capped", "failed"})
+_VACUUM_AFTER: Final = WHOLE_PASS | {"capped", "failed"}
 
 
 class Runner:
@@ -168,7 +166,7 @@ class Runner:
         """
         if self.lag_probe is None:
             return
-        if report.outcome in _WHOLE and self._pass_cutoff is not None:
+        if report.outcome in WHOLE_PASS and self._pass_cutoff is not None:
             self.lag_probe = self.lag_probe.drained(self._pass_cutoff)
         try:
             async with asyncio.timeout(LAG_SECONDS):

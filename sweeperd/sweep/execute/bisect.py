@@ -18,7 +18,6 @@ from sweeperd.sweep.execute.batch import Deleted, TooManyRowsError
 from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.settle import delete_settled
-from sweeperd.sweep.survey.frame import table_frame
 
 # Rows are searched for in this part of a run's time. From then on, and where as many rows as this
 # are in the way one after the other, a slice is cut into a few parts instead: each that is refused
@@ -42,7 +41,6 @@ class Bisection:
         self._target = target
         self._session = session
         self._fence = fence
-        self._frame = table_frame(run.sweep, search_path=run.limits.frame.search_path)
 
     async def delete(self, part: Slice, lane: str, limit: int) -> int | None:
         """Delete what can go of a slice, at most ``limit`` rows; see `delete_places`."""
@@ -132,7 +130,7 @@ class Bisection:
     async def _read_places(self, statement: Statement) -> list[Tid]:
         connection = await self._session.get()
         self._run.turns.statement()
-        async with reading_rows(connection, self._frame):
+        async with reading_rows(connection, self._run.read_frame):
             return [row[0] for row in await fetch(connection, statement)]
 
     async def _try(self, tids: list[Tid], lane: str) -> Deleted | Exception:
@@ -178,7 +176,7 @@ class Bisection:
         connection = await self._session.get()
         for columns in (self._run.key_columns, ()):
             try:
-                async with reading_rows(connection, self._frame):
+                async with reading_rows(connection, self._run.read_frame):
                     key = await fetchval(connection, sql.row_key(self._target, tid, columns))
             except (asyncpg.PostgresError, ValueError) as error:
                 if isinstance(error, asyncpg.PostgresError) and classify(error) is not Fault.ROW:

@@ -22,7 +22,7 @@ from sweeperd.postgres.connect import Database
 from sweeperd.postgres.sql.slices import Slice
 from sweeperd.postgres.sql.target import Table, Target
 from sweeperd.postgres.sqlstate import Fault, classify, describe
-from sweeperd.postgres.transaction import Connection
+from sweeperd.postgres.transaction import Connection, Frame
 from sweeperd.sweep.archive.base import Archive, NoArchive
 from sweeperd.sweep.execute.batch import (
     BatchLimits,
@@ -43,6 +43,7 @@ from sweeperd.sweep.guards.gate import Gate
 from sweeperd.sweep.outcome.memory import SweepMemory
 from sweeperd.sweep.outcome.report import LeafSetAsideError, Report
 from sweeperd.sweep.outcome.sweep_pass import SweepPass
+from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.identity import Identity
 
 _MOST_NAMED: Final = 10  # rows, in the log and in the report
@@ -98,6 +99,11 @@ class RunContext:
     def turns(self) -> Turns:
         """Ends the run when one of its loops spins."""
         return self.waits.turns
+
+    @property
+    def read_frame(self) -> Frame:
+        """Of reads of rows between batches: with a read's own timeouts, under the same path."""
+        return table_frame(self.sweep, search_path=self.limits.frame.search_path)
 
     @property
     def memory(self) -> SweepMemory:

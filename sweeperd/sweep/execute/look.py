@@ -28,7 +28,6 @@ from sweeperd.sweep.execute.deletion import Deletion
 from sweeperd.sweep.execute.session import Session
 from sweeperd.sweep.execute.settle import delete_settled
 from sweeperd.sweep.outcome.remaining import MOST_ROWS, Reason
-from sweeperd.sweep.survey.frame import table_frame
 from sweeperd.sweep.survey.target import Leaf
 
 _TRIED: Final = 100  # rows deleted once more
@@ -246,8 +245,7 @@ class Look:
         left = self._seconds_left
         if left <= 0:
             return None
-        frame = table_frame(self._run.sweep, search_path=self._run.limits.frame.search_path)
-        frame = replace(frame, statement_timeout_ms=max(int(left * 1000), 1))
+        frame = replace(self._run.read_frame, statement_timeout_ms=max(int(left * 1000), 1))
         connection = await self._session.get()
         self._run.turns.statement()
         try:

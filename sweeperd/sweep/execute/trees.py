@@ -14,7 +14,6 @@ from sweeperd.postgres.transaction import fetch, reading_rows
 from sweeperd.sweep.execute.bisect import Bisection
 from sweeperd.sweep.execute.context import RunContext
 from sweeperd.sweep.execute.session import Session
-from sweeperd.sweep.survey.frame import table_frame
 
 _MOST_ROWS: Final = 200_000  # read of one slice's trees
 _FIRST_ROWS: Final = 2_000  # of a batch
@@ -86,10 +85,9 @@ class Trees:
         keys = run.references.to_itself(target.table)
         statement = read_tree(target, part, keys, limit=_MOST_ROWS + 1)
         connection = await self._session.get()
-        frame = table_frame(run.sweep, search_path=run.limits.frame.search_path)
         run.turns.statement()
         try:
-            async with reading_rows(connection, frame):
+            async with reading_rows(connection, run.read_frame):
                 rows = await fetch(connection, statement)
         except Exception as error:
             if classify(error) in {Fault.TIMEOUT, Fault.ROW}:

@@ -93,15 +93,16 @@ def _judge(table: Table, row: Row, gone: int) -> DeadRows:
     dead = max(int(row["dead"]), gone)
     threshold = f"{dead} dead rows, its threshold is {row['threshold']:.0f}"
     shown = f"{quote_if_needed(table.schema)}.{quote_if_needed(table.name)}"
-    if not row["running"]:
-        return DeadRows(
-            table, shown, "autovacuum or track_counts is off", served=False, is_off=True
-        )
-    if not row["enabled"]:
-        return DeadRows(
-            table, shown, "the table has autovacuum_enabled = off", served=False, is_off=True
-        )
+    if (off := why_off(row)) is not None:
+        return DeadRows(table, shown, off, served=False, is_off=True)
     return DeadRows(table, shown, threshold, served=dead > row["threshold"])
+
+
+def why_off(row: Row) -> str | None:
+    """Return why autovacuum never comes to a table, by a row of its query; None when it may."""
+    if not row["running"]:
+        return "autovacuum or track_counts is off"
+    return None if row["enabled"] else "the table has autovacuum_enabled = off"
 
 
 async def _follow_up(run: RunContext, connection: Connection, dead: DeadRows) -> None:

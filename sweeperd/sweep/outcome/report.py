@@ -26,6 +26,9 @@ Outcome = Literal[
     "stopped",
 ]
 _MOST_WARNINGS: Final = 100  # the state keeps the reports of many runs
+# A run that ends so has been over all that was expired at its pass's cutoff; what it left, it set
+# aside.
+WHOLE_PASS: Final[frozenset[str]] = frozenset({"drained", "incomplete"})
 # What is left over is taken up after catch_up.
 LEFT_OVER: Final[frozenset[str]] = frozenset({"timed_out", "capped", "yielded", "throttled"})
 

@@ -9,6 +9,7 @@ import asyncpg
 
 from sweeperd.postgres.sql import vacuum as sql
 from sweeperd.postgres.transaction import Connection, reading
+from sweeperd.sweep.execute.vacuum import why_off
 from sweeperd.sweep.preview.amount import Amount
 from sweeperd.sweep.survey.survey import Survey
 
@@ -54,10 +55,7 @@ async def dead_tuples(
 def _judged(row: asyncpg.Record, table: str, expired: float) -> DeadTuples:
     now, threshold = round(row["dead"]), round(row["threshold"])
     after = now + round(expired)
-    triggered = after > threshold
-    reason = f"{after} dead tuples, its threshold is {threshold}"
-    if not row["running"]:
-        triggered, reason = False, "autovacuum or track_counts is off"
-    elif not row["enabled"]:
-        triggered, reason = False, "the table has autovacuum_enabled = off"
+    off = why_off(row)
+    triggered = off is None and after > threshold
+    reason = off or f"{after} dead tuples, its threshold is {threshold}"
     return DeadTuples(table, now, after, threshold, triggered, reason)
